@@ -1,0 +1,45 @@
+"""Files that are either whole or absent: written beside their place, then renamed."""
+
+import contextlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+
+@contextlib.contextmanager
+def written_whole(path: str | os.PathLike) -> Iterator[Path]:
+    """Gives a path to write to, and renames it to `path` once the block has ended well.
+
+    The file being written lies in a hidden folder beside its place, under the same name, so that
+    writers that look at the extension are content and the rename stays on one file system. When
+    the block raises, what stood at `path` before is untouched and nothing is left behind. The
+    folder of `path` is made where it is missing. `path` may also become a folder, which must not
+    exist yet.
+
+    Args:
+        path: Where the file shall be.
+
+    Yields:
+        The path to write to.
+
+    Raises:
+        OSError: If the place cannot be written.
+
+    Example:
+        >>> with written_whole("runs/digits/history.csv") as path:
+        ...     path.write_text("epoch,loss\\n")
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    try:
+        beside = folder / path.name
+        yield beside
+        if beside.is_file():
+            with beside.open("rb+") as file:
+                os.fsync(file.fileno())
+        beside.replace(path)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
