@@ -1,0 +1,352 @@
+"""Encoders and decoders as plain Keras models: mlp, conv and resnet, for images of any shape."""
+
+import math
+from collections.abc import Sequence
+
+import keras
+
+from tfvae.errors import InputError
+
+ImageShape = tuple[int, int, int]
+
+
+def mlp_encoder(
+    image_shape: ImageShape,
+    latent_dim: int,
+    hidden: Sequence[int] = (512, 512),
+    activation: str = "relu",
+    dtype: str | None = None,
+) -> keras.Model:
+    """An encoder of fully connected layers.
+
+    Args:
+        image_shape: `(height, width, channels)`.
+        latent_dim: The number of latent dimensions.
+        hidden: The units of each hidden layer, from the image on.
+        activation: Of the hidden layers.
+        dtype: A Keras dtype policy; the global one if None.
+
+    Returns:
+        A model from images `[batch, height, width, channels]` to `[batch, 2 * latent_dim]`: the
+        locations, then the unconstrained scales.
+
+    Raises:
+        InputError: If a size is not positive.
+    """
+    _check_sizes(image_shape, latent_dim, hidden=hidden)
+    images = keras.Input(image_shape, name="images")
+    features = keras.layers.Flatten(name="pixels", dtype=dtype)(images)
+    features = _dense_layers(features, hidden, activation, dtype)
+    return keras.Model(images, _posterior_parameters(features, latent_dim, dtype), name="encoder")
+
+
+def mlp_decoder(
+    image_shape: ImageShape,
+    latent_dim: int,
+    hidden: Sequence[int] = (512, 512),
+    activation: str = "relu",
+    dtype: str | None = None,
+) -> keras.Model:
+    """A decoder of fully connected layers, the mirror image of `mlp_encoder`.
+
+    Args:
+        image_shape: `(height, width, channels)`.
+        latent_dim: The number of latent dimensions.
+        hidden: The units of each hidden layer, from the image on: the decoder has them in reverse.
+        activation: Of the hidden layers.
+        dtype: A Keras dtype policy; the global one if None.
+
+    Returns:
+        A model from latents `[batch, latent_dim]` to logits `[batch, height, width, channels]`.
+
+    Raises:
+        InputError: If a size is not positive.
+    """
+    _check_sizes(image_shape, latent_dim, hidden=hidden)
+    latents = keras.Input((latent_dim,), name="latents")
+    features = _dense_layers(latents, tuple(reversed(hidden)), activation, dtype)
+    features = keras.layers.Dense(math.prod(image_shape), name="pixels", dtype=dtype)(features)
+    logits = keras.layers.Reshape(image_shape, name="logits", dtype=dtype)(features)
+    return keras.Model(latents, logits, name="decoder")
+
+
+def conv_encoder(
+    image_shape: ImageShape,
+    latent_dim: int,
+    filters: Sequence[int] = (32, 64),
+    hidden: int = 256,
+    activation: str = "relu",
+    dtype: str | None = None,
+) -> keras.Model:
+    """An encoder of strided convolutions, each of which halves height and width (rounded up).
+
+    Args:
+        image_shape: `(height, width, channels)`.
+        latent_dim: The number of latent dimensions.
+        filters: The filters of each convolution, from the image on.
+        hidden: The units of the fully connected layer behind the convolutions.
+        activation: Of the hidden layers.
+        dtype: A Keras dtype policy; the global one if None.
+
+    Returns:
+        A model from images `[batch, height, width, channels]` to `[batch, 2 * latent_dim]`.
+
+    Raises:
+        InputError: If a size is not positive.
+    """
+    _check_sizes(image_shape, latent_dim, filters=filters, hidden=[hidden])
+    images = keras.Input(image_shape, name="images")
+    features = images
+    for index, count in enumerate(filters):
+        features = keras.layers.Conv2D(
+            count,
+            kernel_size=4,
+            strides=2,
+            padding="same",
+            activation=activation,
+            name=f"conv_{index}",
+            dtype=dtype,
+        )(features)
+    features = keras.layers.Flatten(name="flatten", dtype=dtype)(features)
+    features = _dense_layers(features, [hidden], activation, dtype)
+    return keras.Model(images, _posterior_parameters(features, latent_dim, dtype), name="encoder")
+
+
+def conv_decoder(
+    image_shape: ImageShape,
+    latent_dim: int,
+    filters: Sequence[int] = (32, 64),
+    hidden: int = 256,
+    activation: str = "relu",
+    dtype: str | None = None,
+) -> keras.Model:
+    """A decoder of transposed convolutions, the mirror image of `conv_encoder`.
+
+    Args:
+        image_shape: `(height, width, channels)`.
+        latent_dim: The number of latent dimensions.
+        filters: The filters of each convolution, from the image on: the decoder has them in
+            reverse.
+        hidden: The units of the fully connected layer before the convolutions.
+        activation: Of the hidden layers.
+        dtype: A Keras dtype policy; the global one if None.
+
+    Returns:
+        A model from latents `[batch, latent_dim]` to logits `[batch, height, width, channels]`.
+
+    Raises:
+        InputError: If a size is not positive.
+    """
+    _check_sizes(image_shape, latent_dim, filters=filters, hidden=[hidden])
+    sizes = _halved_sizes(image_shape, len(filters))
+    latents = keras.Input((latent_dim,), name="latents")
+    features = _dense_layers(latents, [hidden], activation, dtype)
+    features = _feature_map(features, (*sizes[-1], filters[-1]), activation, dtype)
+    outputs = [*filters[:-1], None]
+    for index in reversed(range(len(filters))):
+        last = index == 0
+        features = keras.layers.Conv2DTranspose(
+            image_shape[2] if last else outputs[index - 1],
+            kernel_size=4,
+            strides=2,
+            padding="same",
+            activation=None if last else activation,
+            name=f"conv_{index}",
+            dtype=dtype,
+        )(features)
+        features = _cropped(features, sizes[index], name=f"crop_{index}", dtype=dtype)
+    return keras.Model(latents, features, name="decoder")
+
+
+def resnet_encoder(
+    image_shape: ImageShape,
+    latent_dim: int,
+    filters: Sequence[int] = (32, 64),
+    blocks: int = 2,
+    hidden: int = 256,
+    activation: str = "elu",
+    dtype: str | None = None,
+) -> keras.Model:
+    """An encoder of residual blocks; each stage starts by halving height and width.
+
+    Args:
+        image_shape: `(height, width, channels)`.
+        latent_dim: The number of latent dimensions.
+        filters: The filters of each stage, from the image on.
+        blocks: The residual blocks of each stage.
+        hidden: The units of the fully connected layer behind the stages.
+        activation: Of the hidden layers.
+        dtype: A Keras dtype policy; the global one if None.
+
+    Returns:
+        A model from images `[batch, height, width, channels]` to `[batch, 2 * latent_dim]`.
+
+    Raises:
+        InputError: If a size is not positive.
+
+    References:
+        He et al. Identity Mappings in Deep Residual Networks. 2016. arXiv:1603.05027.
+    """
+    _check_sizes(image_shape, latent_dim, filters=filters, hidden=[hidden], blocks=[blocks])
+    images = keras.Input(image_shape, name="images")
+    features = images
+    for stage, count in enumerate(filters):
+        features = keras.layers.Conv2D(
+            count, kernel_size=3, strides=2, padding="same", name=f"down_{stage}", dtype=dtype
+        )(features)
+        for block in range(blocks):
+            features = _residual_block(features, activation, f"stage_{stage}_{block}", dtype)
+    features = keras.layers.Activation(activation, name="activation", dtype=dtype)(features)
+    features = keras.layers.Flatten(name="flatten", dtype=dtype)(features)
+    features = _dense_layers(features, [hidden], activation, dtype)
+    return keras.Model(images, _posterior_parameters(features, latent_dim, dtype), name="encoder")
+
+
+def resnet_decoder(
+    image_shape: ImageShape,
+    latent_dim: int,
+    filters: Sequence[int] = (32, 64),
+    blocks: int = 2,
+    hidden: int = 256,
+    activation: str = "elu",
+    dtype: str | None = None,
+) -> keras.Model:
+    """A decoder of residual blocks, the mirror image of `resnet_encoder`.
+
+    Args:
+        image_shape: `(height, width, channels)`.
+        latent_dim: The number of latent dimensions.
+        filters: The filters of each stage, from the image on: the decoder has them in reverse.
+        blocks: The residual blocks of each stage.
+        hidden: The units of the fully connected layer before the stages.
+        activation: Of the hidden layers.
+        dtype: A Keras dtype policy; the global one if None.
+
+    Returns:
+        A model from latents `[batch, latent_dim]` to logits `[batch, height, width, channels]`.
+
+    Raises:
+        InputError: If a size is not positive.
+
+    References:
+        He et al. Identity Mappings in Deep Residual Networks. 2016. arXiv:1603.05027.
+    """
+    _check_sizes(image_shape, latent_dim, filters=filters, hidden=[hidden], blocks=[blocks])
+    sizes = _halved_sizes(image_shape, len(filters))
+    latents = keras.Input((latent_dim,), name="latents")
+    features = _dense_layers(latents, [hidden], activation, dtype)
+    features = _feature_map(features, (*sizes[-1], filters[-1]), None, dtype)
+    for stage in reversed(range(len(filters))):
+        for block in range(blocks):
+            features = _residual_block(features, activation, f"stage_{stage}_{block}", dtype)
+        features = keras.layers.Conv2DTranspose(
+            filters[max(stage - 1, 0)],
+            kernel_size=3,
+            strides=2,
+            padding="same",
+            name=f"up_{stage}",
+            dtype=dtype,
+        )(features)
+        features = _cropped(features, sizes[stage], name=f"crop_{stage}", dtype=dtype)
+    features = keras.layers.Activation(activation, name="activation", dtype=dtype)(features)
+    logits = keras.layers.Conv2D(
+        image_shape[2], kernel_size=3, padding="same", name="logits", dtype=dtype
+    )(features)
+    return keras.Model(latents, logits, name="decoder")
+
+
+BY_NAME = {
+    "mlp": (mlp_encoder, mlp_decoder),
+    "conv": (conv_encoder, conv_decoder),
+    "resnet": (resnet_encoder, resnet_decoder),
+}
+"""The encoder and the decoder of each kind of network, made with equal arguments."""
+
+
+def build(
+    network: str, image_shape: ImageShape, latent_dim: int, dtype: str | None = None, **sizes
+) -> tuple[keras.Model, keras.Model]:
+    """The encoder and the decoder of a kind of network.
+
+    Args:
+        network: `"mlp"`, `"conv"` or `"resnet"`.
+        image_shape: `(height, width, channels)`.
+        latent_dim: The number of latent dimensions.
+        dtype: A Keras dtype policy; the global one if None.
+        **sizes: The further arguments of both, such as `hidden` or `filters`.
+
+    Returns:
+        The encoder and the decoder.
+
+    Raises:
+        InputError: If there is no such network, or a size is not positive.
+    """
+    if network not in BY_NAME:
+        raise InputError(f"network must be one of {', '.join(BY_NAME)}; got {network!r}")
+    encoder, decoder = BY_NAME[network]
+    return (
+        encoder(image_shape, latent_dim, dtype=dtype, **sizes),
+        decoder(image_shape, latent_dim, dtype=dtype, **sizes),
+    )
+
+
+def _check_sizes(image_shape, latent_dim, **sizes):
+    if len(image_shape) != 3:
+        raise InputError(f"image_shape must be (height, width, channels); got {image_shape!r}")
+    for name, values in {"image_shape": image_shape, "latent_dim": [latent_dim], **sizes}.items():
+        for value in values:
+            if isinstance(value, bool) or not hasattr(value, "__index__") or value < 1:
+                raise InputError(f"{name} must be made of positive integers; got {value!r}")
+    if not sizes.get("filters", [1]):
+        raise InputError("filters must name at least one convolution; got none")
+
+
+def _dense_layers(features, hidden, activation, dtype):
+    for index, units in enumerate(hidden):
+        features = keras.layers.Dense(
+            units, activation=activation, name=f"hidden_{index}", dtype=dtype
+        )(features)
+    return features
+
+
+def _posterior_parameters(features, latent_dim, dtype):
+    return keras.layers.Dense(2 * latent_dim, name="posterior_parameters", dtype=dtype)(features)
+
+
+def _feature_map(features, shape, activation, dtype):
+    features = keras.layers.Dense(
+        math.prod(shape), activation=activation, name="unflatten", dtype=dtype
+    )(features)
+    return keras.layers.Reshape(shape, name="feature_map", dtype=dtype)(features)
+
+
+def _halved_sizes(image_shape, times):
+    """(height, width) of the image and after each halving, rounded up as strides do."""
+    sizes = [tuple(image_shape[:2])]
+    for _ in range(times):
+        sizes.append(tuple(math.ceil(size / 2) for size in sizes[-1]))
+    return sizes
+
+
+def _cropped(features, size, name, dtype):
+    """Drops the row and the column that doubling an odd size gives too much."""
+    height, width = features.shape[1] - size[0], features.shape[2] - size[1]
+    if not height and not width:
+        return features
+    return keras.layers.Cropping2D(((0, height), (0, width)), name=name, dtype=dtype)(features)
+
+
+def _residual_block(features, activation, name, dtype):
+    residual = features
+    for index in range(2):
+        residual = keras.layers.Activation(
+            activation, name=f"{name}_activation_{index}", dtype=dtype
+        )(residual)
+        residual = keras.layers.Conv2D(
+            features.shape[-1],
+            kernel_size=3,
+            padding="same",
+            name=f"{name}_conv_{index}",
+            dtype=dtype,
+        )(residual)
+    return keras.layers.Add(name=f"{name}_sum", dtype=dtype)([features, residual])

@@ -1,0 +1,408 @@
+"""The variational autoencoder as a Keras model."""
+
+import inspect
+from typing import Any
+
+import keras
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+from tfvae import distributions, networks, objectives
+from tfvae.errors import InputError
+from tfvae.images import check_images
+from tfvae.metrics import TermMeans
+from tfvae.randomness import next_replica_seed, stateless_seed
+
+tfd = tfp.distributions
+
+
+@keras.saving.register_keras_serializable(package="tfvae")
+class VAE(keras.Model):
+    """A variational autoencoder of images, latents, an encoder, a decoder and a fixed prior.
+
+    The encoder gives a factorial normal q(Z|x), the decoder a factorial Bernoulli p(X|z), and the
+    prior p(Z) is N(0, I). `fit` maximises the objective that `compile` was given, the ELBO unless
+    it was given another. All quantities are in nats per image.
+
+    Args:
+        image_shape: `(height, width, channels)`; where networks are given, theirs.
+        latent_dim: The number of latent dimensions; where networks are given, theirs.
+        encoder: A Keras model from images `[batch, height, width, channels]` to
+            `[batch, 2 * latent_dim]`: the locations, then the unconstrained scales. By default
+            `tfvae.networks.mlp_encoder`.
+        decoder: A Keras model from latents `[batch, latent_dim]` to Bernoulli logits
+            `[batch, height, width, channels]`. By default `tfvae.networks.mlp_decoder`.
+        **kwargs: `name` and `dtype` (such as `"mixed_bfloat16"`), as Keras has them.
+
+    Raises:
+        InputError: If the shapes are not possible, or the networks do not fit each other.
+
+    Example:
+        >>> vae = tfvae.VAE(image_shape=(28, 28, 1), latent_dim=32)
+        >>> vae.compile(optimizer="adam")
+        >>> vae.fit(tfvae.load_dataset("digits", split="train"), epochs=10)
+        >>> images = vae.sample(16, seed=0)
+
+    References:
+        Kingma and Welling. Auto-Encoding Variational Bayes. 2013. arXiv:1312.6114.
+        Rezende et al. Stochastic Backpropagation and Approximate Inference in Deep Generative
+        Models. 2014. arXiv:1401.4082.
+    """
+
+    def __init__(
+        self,
+        image_shape: tuple[int, int, int] | None = None,
+        latent_dim: int | None = None,
+        *,
+        encoder: keras.Model | None = None,
+        decoder: keras.Model | None = None,
+        **kwargs: Any,
+    ):
+        super().__init__(**kwargs)
+
+        # Networks: the user's, or default ones that fit.
+        image_shape = tuple(image_shape or _known_shape(encoder, "input") or (28, 28, 1))
+        latent_dim = latent_dim or (_known_shape(decoder, "input") or (None,))[-1]
+        if latent_dim is None:
+            latent_dim = _output_shape(encoder, image_shape)[-1] // 2 if encoder is not None else 32
+        dtype = self.dtype_policy.name
+        self.encoder = encoder or networks.mlp_encoder(image_shape, latent_dim, dtype=dtype)
+        self.decoder = decoder or networks.mlp_decoder(image_shape, latent_dim, dtype=dtype)
+
+        # Shapes: the same for both networks, or it cannot work.
+        _check_networks(self.encoder, self.decoder, image_shape, latent_dim)
+        self.image_shape = image_shape
+        self.latent_dim = latent_dim
+
+        # Noise: evaluating draws from a stream of its own, so that it does not change training.
+        self.training_noise = keras.random.SeedGenerator()
+        self.evaluation_noise = keras.random.SeedGenerator()
+        self.built = True
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments that make an equal, untrained model."""
+        return {
+            "name": self.name,
+            "dtype": keras.saving.serialize_keras_object(self.dtype_policy),
+            "image_shape": self.image_shape,
+            "latent_dim": self.latent_dim,
+            "encoder": keras.saving.serialize_keras_object(self.encoder),
+            "decoder": keras.saving.serialize_keras_object(self.decoder),
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: dict | None = None) -> "VAE":
+        """The model of a config."""
+        config = dict(config)
+        for part in ("encoder", "decoder", "dtype"):
+            config[part] = keras.saving.deserialize_keras_object(
+                config[part], custom_objects=custom_objects
+            )
+        return cls(**config)
+
+    # The model: inference, generation.
+
+    @property
+    def distribution_dtype(self) -> tf.DType:
+        """The type of all distributions: float64 in a float64 model, float32 in any other."""
+        return tf.float64 if self.variable_dtype == "float64" else tf.float32
+
+    @property
+    def prior(self) -> tfd.Distribution:
+        """p(Z) = N(0, I): batch shape `[]`, event shape `[latent_dim]`."""
+        return distributions.standard_normal(self.latent_dim, dtype=self.distribution_dtype)
+
+    def encode(self, images: tf.Tensor, training: bool = False) -> tfd.Distribution:
+        """The approximate posterior q(Z|x).
+
+        Args:
+            images: `[batch, height, width, channels]`, floating, in [0, 1].
+            training: Passed on to the encoder.
+
+        Returns:
+            A factorial normal of batch shape `[batch]` and event shape `[latent_dim]`.
+
+        Raises:
+            InputError: If `images` are not such images.
+        """
+        images = check_images(images, self.image_shape)
+        parameters = self.encoder(images, training=training)
+        return distributions.factorial_normal(parameters, dtype=self.distribution_dtype)
+
+    def decode(self, latents: tf.Tensor, training: bool = False) -> tfd.Distribution:
+        """The likelihood p(X|z).
+
+        Args:
+            latents: `[batch, latent_dim]`, floating.
+            training: Passed on to the decoder.
+
+        Returns:
+            A factorial Bernoulli of batch shape `[batch]` and event shape
+            `[height, width, channels]`.
+
+        Raises:
+            InputError: If `latents` are of another shape or type.
+        """
+        latents = tf.convert_to_tensor(latents)
+        if not (
+            latents.dtype.is_floating and latents.shape.is_compatible_with((None, self.latent_dim))
+        ):
+            raise InputError(
+                f"latents must be floats of shape [batch, {self.latent_dim}]; got "
+                f"{latents.dtype.name} of shape {latents.shape}"
+            )
+        logits = self.decoder(latents, training=training)
+        return distributions.factorial_bernoulli(logits, dtype=self.distribution_dtype)
+
+    def sample(self, count: int, seed: int | None = None, mean: bool = False) -> tf.Tensor:
+        """Generates images: z ~ p(Z), then x ~ p(X|z).
+
+        Args:
+            count: How many.
+            seed: The same seed gives the same images; None gives new ones at each call.
+            mean: Whether to give the probabilities E[X|z] instead of the binary images.
+
+        Returns:
+            `[count, height, width, channels]`, float32: 0 or 1, or probabilities.
+
+        Raises:
+            InputError: If `count` is not positive, or `seed` is not a seed.
+        """
+        if isinstance(count, bool) or not hasattr(count, "__index__") or count < 1:
+            raise InputError(f"count must be an integer of at least 1; got {count!r}")
+        latent_seed, pixel_seed = tf.unstack(
+            tf.random.experimental.stateless_split(stateless_seed(seed), 2)
+        )
+        likelihood = self.decode(self.prior.sample(count, seed=latent_seed))
+        return likelihood.mean() if mean else likelihood.sample(seed=pixel_seed)
+
+    def elbo(self, images: tf.Tensor, num_samples: int = 1, seed: int | None = None) -> tf.Tensor:
+        """The ELBO of each image, E_q[log p(x|z)] - KL(q(Z|x) || p(Z)).
+
+        Args:
+            images: `[batch, height, width, channels]`, floating, in [0, 1].
+            num_samples: How many latents estimate the expectation; the KL is closed-form.
+            seed: The same seed gives the same estimate; None gives a new one at each call.
+
+        Returns:
+            `[batch]`, in nats per image.
+
+        Raises:
+            InputError: If `images` are not such images, `num_samples` is not positive, or `seed`
+                is not a seed.
+        """
+        objective = objectives.ELBO(num_samples=num_samples)
+        return self._terms(objective, images, seed=stateless_seed(seed)).elbo
+
+    def call(self, images: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """The mean reconstructions, E[p(X|z)] at the mean z of q(Z|x).
+
+        Args:
+            images: `[batch, height, width, channels]`, floating, in [0, 1].
+            training: Passed on to encoder and decoder.
+
+        Returns:
+            `[batch, height, width, channels]`, probabilities.
+        """
+        latents = self.encode(images, training=training).mean()
+        return self.decode(latents, training=training).mean()
+
+    def save_own_variables(self, store: Any) -> None:
+        """Saves the state of the noise, so that training goes on as if it had not stopped."""
+        store["training_noise"] = self.training_noise.state.numpy()
+        store["evaluation_noise"] = self.evaluation_noise.state.numpy()
+
+    def load_own_variables(self, store: Any) -> None:
+        """Restores the state of the noise."""
+        self.training_noise.state.assign(store["training_noise"])
+        self.evaluation_noise.state.assign(store["evaluation_noise"])
+
+    # Training and evaluation, as Keras calls them.
+
+    def compile(
+        self,
+        optimizer: str | keras.optimizers.Optimizer = "adam",
+        objective: str | objectives.Objective = "elbo",
+        **kwargs: Any,
+    ) -> None:
+        """Sets how the model is trained.
+
+        Args:
+            optimizer: As in Keras.
+            objective: `"elbo"`, or an instance such as `tfvae.objectives.ELBO(beta=0.5)`.
+            **kwargs: `jit_compile`, `steps_per_execution`, `run_eagerly` and `auto_scale_loss`,
+                as in Keras.
+
+        Raises:
+            InputError: If there is no such objective, or a Keras loss or metric is given.
+        """
+        refused = {"loss", "loss_weights", "metrics", "weighted_metrics"} & set(kwargs)
+        if refused:
+            raise InputError(
+                f"a VAE takes no {' or '.join(sorted(refused))}: it maximises its objective and "
+                f"logs {', '.join(TermMeans.NAMES)}; use compile(objective=...)"
+            )
+        objective = objectives.get(objective)
+        super().compile(optimizer=optimizer, **kwargs)
+        self.objective = objective
+        with self.distribute_strategy.scope():
+            self.term_means = TermMeans()
+
+    @property
+    def metrics(self) -> list[keras.metrics.Metric]:
+        """The running means of loss, elbo, reconstruction and kl, in one."""
+        return [self.term_means] if self.compiled else []
+
+    @property
+    def metrics_names(self) -> list[str]:
+        """The names of what `evaluate` returns, in its order."""
+        return list(TermMeans.NAMES)
+
+    def get_compile_config(self) -> dict[str, Any] | None:
+        """The arguments of `compile`, with the objective as it stands now."""
+        config = super().get_compile_config()
+        if not config:
+            return config
+        arguments = ("optimizer", "run_eagerly", "steps_per_execution", "jit_compile")
+        config = {name: config[name] for name in arguments}
+        config["objective"] = keras.saving.serialize_keras_object(self.objective)
+        return config
+
+    def compile_from_config(self, config: dict[str, Any]) -> None:
+        """Compiles with the arguments of a config."""
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        # So that the optimizer's own state can be restored into it.
+        self.optimizer.build(self.trainable_variables)
+
+    def fit(self, x: Any = None, *args: Any, **kwargs: Any) -> keras.callbacks.History:
+        """Trains the model; takes what `keras.Model.fit` takes.
+
+        Args:
+            x: Images: an array or a `tf.data.Dataset`, of `x`, `(x, label)` or `(x, x)`, with or
+                without a sample weight behind. Targets are ignored.
+            *args: As in `keras.Model.fit`.
+            **kwargs: As in `keras.Model.fit`, without `class_weight`.
+
+        Returns:
+            Keras's `History`, with `loss, elbo, reconstruction, kl` and `val_*` a epoch.
+
+        Raises:
+            InputError: If the images are not such images, the data set is empty or a
+                `class_weight` is given.
+        """
+        arguments = inspect.signature(super().fit).bind(x, *args, **kwargs).arguments
+        if arguments.get("class_weight") is not None:
+            raise InputError(
+                "a VAE has no classes to weight: give `sample_weight`, a weight for each image"
+            )
+        self._check_data(x)
+        self._check_data(arguments.get("validation_data"), name="validation images")
+        return super().fit(x, *args, **kwargs)
+
+    def evaluate(
+        self, x: Any = None, *args: Any, return_dict: bool = False, **kwargs: Any
+    ) -> dict[str, float] | list[float]:
+        """Evaluates the model; takes what `keras.Model.evaluate` takes.
+
+        Args:
+            x: As in `fit`.
+            *args: As in `keras.Model.evaluate`.
+            return_dict: Whether to return the means by name, or as a list in the order below.
+            **kwargs: As in `keras.Model.evaluate`.
+
+        Returns:
+            The means of `loss, elbo, reconstruction, kl` over the images.
+
+        Raises:
+            InputError: If the images are not such images, or there are none.
+        """
+        # `fit` has looked at its validation data once and for all epochs.
+        if not kwargs.get("_use_cached_eval_dataset"):
+            self._check_data(x)
+        means = super().evaluate(x, *args, return_dict=True, **kwargs)
+        return means if return_dict else [means[name] for name in self.metrics_names]
+
+    def train_step(self, data: Any) -> dict[str, tf.Tensor]:
+        """One step up the gradient of the objective on a batch."""
+        images, _, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        seed = next_replica_seed(self.training_noise)
+        with tf.GradientTape() as tape:
+            terms = self._terms(self.objective, images, seed=seed, training=True)
+            loss = self._loss(terms, sample_weight)
+            scaled_loss = self.optimizer.scale_loss(loss)
+        variables = self.trainable_variables
+        gradients = tape.gradient(scaled_loss, variables)
+        self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
+        self.term_means.update_state(terms, loss=loss, sample_weight=sample_weight)
+        return self.get_metrics_result()
+
+    def test_step(self, data: Any) -> dict[str, tf.Tensor]:
+        """The terms of the objective on a batch."""
+        images, _, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        seed = next_replica_seed(self.evaluation_noise)
+        terms = self._terms(self.objective, images, seed=seed)
+        loss = self._loss(terms, sample_weight)
+        self.term_means.update_state(terms, loss=loss, sample_weight=sample_weight)
+        return self.get_metrics_result()
+
+    def _terms(self, objective, images, *, seed, training=False):
+        images = check_images(images, self.image_shape)
+        return objective(
+            tf.cast(images, self.distribution_dtype),
+            posterior=self.encode(images, training=training),
+            prior=self.prior,
+            decode=lambda latents: self.decode(latents, training=training),
+            seed=seed,
+        )
+
+    def _loss(self, terms, sample_weight):
+        """What is minimised: as Keras has it, the sum over the batch by the size of the batch."""
+        losses = -terms.objective
+        if sample_weight is not None:
+            losses *= tf.reshape(tf.cast(sample_weight, losses.dtype), [-1])
+        return tf.add_n([tf.reduce_mean(losses), *(tf.cast(x, losses.dtype) for x in self.losses)])
+
+    def _check_data(self, data, name="images"):
+        """Looks at all of an array, or at the first batch of a data set, before training starts."""
+        if data is None:
+            return
+        if isinstance(data, tf.data.Dataset):
+            batch = next(iter(data.take(1)), None)
+            if batch is None:
+                raise InputError(
+                    f"the data set of {name} is empty: give at least one batch (a batch size above "
+                    "the number of images, with drop_remainder=True, leaves none)"
+                )
+            data = batch
+        if isinstance(data, tuple | list):
+            data = keras.utils.unpack_x_y_sample_weight(data)[0]
+        if tf.is_tensor(data) or hasattr(data, "__array__"):
+            images = check_images(data, self.image_shape, name=name)
+            if images.shape[0] == 0:
+                raise InputError(f"{name} are empty: shape {list(images.shape)}")
+
+
+def _known_shape(network, side):
+    """The shape without the batch of a network's input or output, None while it has none."""
+    shape = getattr(network, f"{side}_shape", None) if network is not None else None
+    return None if shape is None or None in shape[1:] else tuple(shape[1:])
+
+
+def _output_shape(network, input_shape):
+    """The shape without the batch of what a network gives; builds it where it was not built."""
+    return tuple(network(keras.Input(input_shape)).shape[1:])
+
+
+def _check_networks(encoder, decoder, image_shape, latent_dim):
+    for part, network, shape, expected, meaning in (
+        ("encoder", encoder, image_shape, (2 * latent_dim,), "2 * latent_dim"),
+        ("decoder", decoder, (latent_dim,), image_shape, "image_shape"),
+    ):
+        known = _known_shape(network, "input")
+        if known not in (None, shape):
+            raise InputError(f"the {part} must take inputs of shape {shape}; it takes {known}")
+        output = _output_shape(network, shape)
+        if output != expected:
+            raise InputError(
+                f"the {part} must give outputs of shape {expected} ({meaning}); it gives {output}"
+            )
