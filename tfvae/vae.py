@@ -7,7 +7,7 @@ import keras
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfvae import distributions, networks, objectives
+from tfvae import distributions, networks, objectives, optimizers
 from tfvae.errors import InputError
 from tfvae.images import check_images
 from tfvae.metrics import TermMeans
@@ -243,7 +243,7 @@ class VAE(keras.Model):
                 f"logs {', '.join(TermMeans.NAMES)}; use compile(objective=...)"
             )
         objective = objectives.get(objective)
-        super().compile(optimizer=optimizer, **kwargs)
+        super().compile(optimizer=optimizers.fuse(keras.optimizers.get(optimizer)), **kwargs)
         self.objective = objective
         with self.distribute_strategy.scope():
             self.term_means = TermMeans()
