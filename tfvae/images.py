@@ -50,7 +50,9 @@ def _remedies(images, image_shape):
     remedies = []
     values = _values(images)
     if not images.dtype.is_floating:
-        if images.dtype.is_bool or (values is not None and values.size and values.max() <= 1):
+        if not (images.dtype.is_integer or images.dtype.is_bool):
+            remedies.append("give numbers")
+        elif images.dtype.is_bool or (values is not None and values.size and values.max() <= 1):
             remedies.append("cast to float32")
         else:
             remedies.append("divide by 255")
@@ -76,7 +78,9 @@ def _remedies(images, image_shape):
 
 
 def _values(images):
-    if not tf.is_tensor(images) or not hasattr(images, "numpy"):
+    """The values where they are there to be seen, in a type that NumPy can compare."""
+    known = images.dtype.is_floating or images.dtype.is_integer or images.dtype.is_bool
+    if not known or not hasattr(images, "numpy"):
         return None
     return images.numpy().astype(np.float32) if images.dtype.is_floating else images.numpy()
 

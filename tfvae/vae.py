@@ -60,17 +60,18 @@ class VAE(keras.Model):
     ):
         super().__init__(**kwargs)
 
-        # Networks: the user's, or default ones that fit.
-        image_shape = tuple(image_shape or _known_shape(encoder, "input") or (28, 28, 1))
-        latent_dim = latent_dim or (_known_shape(decoder, "input") or (None,))[-1]
+        # Shapes: as given, or else as the networks have them.
+        image_shape = tuple(image_shape or _input_shape(encoder) or (28, 28, 1))
         if latent_dim is None:
-            latent_dim = _output_shape(encoder, image_shape)[-1] // 2 if encoder is not None else 32
+            (latent_dim,) = _input_shape(decoder) or (_half_the_outputs(encoder, image_shape),)
+
+        # Networks: the user's, or default ones that fit.
         dtype = self.dtype_policy.name
         self.encoder = encoder or networks.mlp_encoder(image_shape, latent_dim, dtype=dtype)
         self.decoder = decoder or networks.mlp_decoder(image_shape, latent_dim, dtype=dtype)
 
-        # Shapes: the same for both networks, or it cannot work.
-        _check_networks(self.encoder, self.decoder, image_shape, latent_dim)
+        _check_network("encoder", self.encoder, image_shape, (2 * latent_dim,), "2 * latent_dim")
+        _check_network("decoder", self.decoder, (latent_dim,), image_shape, "image_shape")
         self.image_shape = image_shape
         self.latent_dim = latent_dim
 
@@ -242,10 +243,12 @@ class VAE(keras.Model):
                 f"a VAE takes no {' or '.join(sorted(refused))}: it maximises its objective and "
                 f"logs {', '.join(TermMeans.NAMES)}; use compile(objective=...)"
             )
-        objective = objectives.get(objective)
-        super().compile(optimizer=optimizers.fuse(keras.optimizers.get(optimizer)), **kwargs)
-        self.objective = objective
+        self.objective = objectives.get(objective)
         with self.distribute_strategy.scope():
+            optimizer = optimizers.fuse(keras.optimizers.get(optimizer))
+            super().compile(optimizer=optimizer, **kwargs)
+            # Now rather than in the first step, so that a file always holds the same variables.
+            self.optimizer.build(self.trainable_variables)
             self.term_means = TermMeans()
 
     @property
@@ -271,8 +274,6 @@ class VAE(keras.Model):
     def compile_from_config(self, config: dict[str, Any]) -> None:
         """Compiles with the arguments of a config."""
         self.compile(**keras.saving.deserialize_keras_object(config))
-        # So that the optimizer's own state can be restored into it.
-        self.optimizer.build(self.trainable_variables)
 
     def fit(self, x: Any = None, *args: Any, **kwargs: Any) -> keras.callbacks.History:
         """Trains the model; takes what `keras.Model.fit` takes.
@@ -295,9 +296,15 @@ class VAE(keras.Model):
             raise InputError(
                 "a VAE has no classes to weight: give `sample_weight`, a weight for each image"
             )
+        validation_data = arguments.get("validation_data")
+        if isinstance(validation_data, tuple) and len(validation_data) == 3:
+            images, targets, sample_weight = validation_data
+            targets = _some_targets(targets, sample_weight)
+            arguments["validation_data"] = (images, targets, sample_weight)
+        arguments["y"] = _some_targets(arguments.get("y"), arguments.get("sample_weight"))
         self._check_data(x)
-        self._check_data(arguments.get("validation_data"), name="validation images")
-        return super().fit(x, *args, **kwargs)
+        self._check_data(validation_data, name="validation images")
+        return super().fit(**arguments)
 
     def evaluate(
         self, x: Any = None, *args: Any, return_dict: bool = False, **kwargs: Any
@@ -319,7 +326,10 @@ class VAE(keras.Model):
         # `fit` has looked at its validation data once and for all epochs.
         if not kwargs.get("_use_cached_eval_dataset"):
             self._check_data(x)
-        means = super().evaluate(x, *args, return_dict=True, **kwargs)
+        arguments = inspect.signature(super().evaluate).bind(x, *args, **kwargs).arguments
+        arguments.update(arguments.pop("kwargs", {}), return_dict=True)
+        arguments["y"] = _some_targets(arguments.get("y"), arguments.get("sample_weight"))
+        means = super().evaluate(**arguments)
         return means if return_dict else [means[name] for name in self.metrics_names]
 
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
@@ -382,27 +392,33 @@ class VAE(keras.Model):
                 raise InputError(f"{name} are empty: shape {list(images.shape)}")
 
 
-def _known_shape(network, side):
-    """The shape without the batch of a network's input or output, None while it has none."""
-    shape = getattr(network, f"{side}_shape", None) if network is not None else None
+def _some_targets(targets, sample_weight):
+    """Targets that nobody reads: Keras forgets the sample weights of data without targets."""
+    return sample_weight if targets is None else targets
+
+
+def _input_shape(network):
+    """The shape without the batch of what a network takes, None while that is not known."""
+    shape = getattr(network, "input_shape", None)
     return None if shape is None or None in shape[1:] else tuple(shape[1:])
 
 
-def _output_shape(network, input_shape):
+def _output_shape(part, network, input_shape):
     """The shape without the batch of what a network gives; builds it where it was not built."""
+    if _input_shape(network) not in (None, input_shape):
+        raise InputError(
+            f"the {part} must take inputs of shape {input_shape}; it takes {_input_shape(network)}"
+        )
     return tuple(network(keras.Input(input_shape)).shape[1:])
 
 
-def _check_networks(encoder, decoder, image_shape, latent_dim):
-    for part, network, shape, expected, meaning in (
-        ("encoder", encoder, image_shape, (2 * latent_dim,), "2 * latent_dim"),
-        ("decoder", decoder, (latent_dim,), image_shape, "image_shape"),
-    ):
-        known = _known_shape(network, "input")
-        if known not in (None, shape):
-            raise InputError(f"the {part} must take inputs of shape {shape}; it takes {known}")
-        output = _output_shape(network, shape)
-        if output != expected:
-            raise InputError(
-                f"the {part} must give outputs of shape {expected} ({meaning}); it gives {output}"
-            )
+def _half_the_outputs(encoder, image_shape):
+    return 32 if encoder is None else _output_shape("encoder", encoder, image_shape)[-1] // 2
+
+
+def _check_network(part, network, input_shape, expected, meaning):
+    output = _output_shape(part, network, input_shape)
+    if output != expected:
+        raise InputError(
+            f"the {part} must give outputs of shape {expected} ({meaning}); it gives {output}"
+        )
