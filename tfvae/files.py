@@ -10,7 +10,7 @@ from pathlib import Path
 
 @contextlib.contextmanager
 def written_whole(path: str | os.PathLike) -> Iterator[Path]:
-    """Gives a path to write to, and renames it to `path` once the block has ended well.
+    r"""Gives a path to write to, and renames it to `path` once the block has ended well.
 
     The file being written lies in a hidden folder beside its place, under the same name, so that
     writers that look at the extension are content and the rename stays on one file system. When
@@ -29,7 +29,7 @@ def written_whole(path: str | os.PathLike) -> Iterator[Path]:
 
     Example:
         >>> with written_whole("runs/digits/history.csv") as path:
-        ...     path.write_text("epoch,loss\\n")
+        ...     path.write_text("epoch,loss\n")
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)

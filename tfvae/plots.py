@@ -1,102 +1,57 @@
-"""Figures of a model and of its training, drawn without any global state.
+"""Figures of a model and of its training.
 
-Every function returns a `matplotlib.figure.Figure` that belongs to nobody else: `pyplot` is not
-used, so figures can be drawn in threads and on machines without a screen. `save_figure` writes one.
+Every function returns a `matplotlib.figure.Figure` of its own; `save_figure` writes it to a file.
+
+Example:
+    >>> save_figure(samples(vae, count=64, seed=0), "samples.png")
 """
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import matplotlib
 import numpy as np
 from matplotlib import patheffects
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 
 from tfvae.errors import InputError
-from tfvae.files import written_whole
+from tfvae.figures import (
+    GREY,
+    PALETTE,
+    PANEL_TITLE_SIZE,
+    TRAINING_COLOUR,
+    VALIDATION_COLOUR,
+    WIDTH,
+    draw_images,
+    image_grid,
+    new_figure,
+    robust_limits,
+    save_figure,
+    trim_height,
+)
 
 if TYPE_CHECKING:
+    from tensorflow_probability import distributions as tfd
+
     from tfvae.vae import VAE
 
-WIDTH = 8.0
-"""Width of every figure, in inches: 800 pixels at the 100 dpi for which the fonts are chosen."""
+__all__ = [
+    "image_grid",
+    "kl_per_dimension",
+    "latent_plane",
+    "latent_traversals",
+    "reconstructions",
+    "samples",
+    "save_figure",
+    "training_curves",
+]
 
-DOTS_PER_INCH = 150
-
-# Accessible to the colour-blind: Petroff, "Accessible Color Sequences for Data Visualization",
-# 2021, arXiv:2107.02270.
-PALETTE: Sequence[str] = matplotlib.color_sequences["petroff10"]
-TRAINING_COLOUR, VALIDATION_COLOUR = PALETTE[0], PALETTE[1]
-GREY = "0.45"
-
+# Convolutions of a whole test set at once would fill the memory.
 IMAGES_PER_ENCODING = 512
-
-
-def save_figure(figure: Figure, path: str | os.PathLike) -> None:
-    """Writes a figure to a file that is whole or absent; the ending of its name is the format.
-
-    Args:
-        figure: What to write.
-        path: Where to; `.png` for documents, `.pdf` or `.svg` for slides.
-
-    Raises:
-        InputError: If matplotlib writes no files with this ending.
-        OSError: If the place cannot be written.
-    """
-    formats = figure.canvas.get_supported_filetypes()
-    if Path(path).suffix.removeprefix(".").lower() not in formats:
-        raise InputError(
-            f"a figure cannot be written to {os.fspath(path)!r}: "
-            f"end the name with one of {', '.join('.' + name for name in sorted(formats))}"
-        )
-    with written_whole(path) as beside:
-        figure.savefig(beside, dpi=DOTS_PER_INCH)
-
-
-def image_grid(images: ArrayLike, *, columns: int | None = None, padding: int = 1) -> np.ndarray:
-    """Puts images side by side into one, row by row, on white.
-
-    Args:
-        images: `[count, height, width, channels]` in [0, 1], with 1 channel (grey) or 3 (RGB).
-        columns: Images in a row; as many as make the grid about square if None.
-        padding: White pixels between two images.
-
-    Returns:
-        uint8 `[rows * (height + padding) - padding, columns * (width + padding) - padding,
-        channels]`; what `tf.summary.image` takes once it has a batch dimension.
-
-    Raises:
-        InputError: If the images have another shape or other values, or are none.
-    """
-    images = np.asarray(images, dtype=np.float32)
-    if images.ndim != 4 or images.shape[-1] not in (1, 3) or 0 in images.shape:
-        raise InputError(
-            "images to be drawn must have the shape [count, height, width, channels], with at "
-            f"least one image and 1 or 3 channels; got {list(images.shape)}"
-        )
-    # Written so that NaN fails it too.
-    if not (images.min() >= 0.0 and images.max() <= 1.0):
-        raise InputError(
-            "images to be drawn must lie in [0, 1]; got values from "
-            f"{images.min():g} to {images.max():g}: divide by the data set's maximum"
-        )
-    count, height, width, channels = images.shape
-    columns = _square_columns(images.shape) if columns is None else columns
-    if columns < 1:
-        raise InputError(f"columns must be at least 1; got {columns}")
-    rows = -(-count // columns)
-    cells = np.full((rows * columns, height + padding, width + padding, channels), 255, np.uint8)
-    cells[:count, :height, :width] = np.rint(images * 255.0)
-    grid = cells.reshape(rows, columns, height + padding, width + padding, channels)
-    grid = grid.swapaxes(1, 2).reshape(rows * (height + padding), -1, channels)
-    return grid[: rows * (height + padding) - padding, : columns * (width + padding) - padding]
 
 
 def samples(vae: "VAE", *, count: int = 64, seed: int = 0) -> Figure:
@@ -119,14 +74,14 @@ def samples(vae: "VAE", *, count: int = 64, seed: int = 0) -> Figure:
     likelihood = vae.decode(vae.prior.sample(count, seed=np.array([seed, 0])))
     probabilities = np.asarray(likelihood.mean())
     binary = np.asarray(likelihood.sample(seed=np.array([seed, 1])))
-    figure = _figure(WIDTH / 2 / _aspect(image_grid(binary)) + 0.55)
+    figure = new_figure(height=2 * WIDTH)
     left, right = figure.subplots(1, 2)
-    _draw_images(left, probabilities)
-    left.set_title(r"probabilities $\mathbb{E}[X \mid z]$,  $z \sim p(Z)$", fontsize=11)
-    _draw_images(right, binary)
-    right.set_title(r"images $x \sim p(X \mid z)$ of the same latents", fontsize=11)
+    draw_images(left, probabilities)
+    left.set_title(r"probabilities $E[X \mid z]$,  $z \sim p(Z)$", fontsize=PANEL_TITLE_SIZE)
+    draw_images(right, binary)
+    right.set_title(r"images $x \sim p(X \mid z)$ of the same latents", fontsize=PANEL_TITLE_SIZE)
     figure.suptitle("Samples from the model")
-    return figure
+    return trim_height(figure)
 
 
 def reconstructions(vae: "VAE", images: ArrayLike, *, columns: int = 10) -> Figure:
@@ -148,25 +103,23 @@ def reconstructions(vae: "VAE", images: ArrayLike, *, columns: int = 10) -> Figu
     image_grid(images)
     columns = min(columns, len(images))
     reconstructed = np.asarray(vae.decode(vae.encode(images).mean()).mean())
-    blocks = range(0, len(images), columns)
-    cell = (WIDTH - 1.3) / max(columns, 5)
-    height = cell * images.shape[1] / images.shape[2] * 2 * len(blocks)
-    figure = _figure(height + 0.12 * len(blocks) + 0.45)
-    blank = np.ones_like(images[:1], shape=(columns, *images.shape[1:]), dtype=np.float32)
-    for axes, start in zip(
-        figure.subplots(len(blocks), 1, squeeze=False)[:, 0], blocks, strict=True
-    ):
-        pair = np.stack([blank, blank])
+    starts = range(0, len(images), columns)
+    # A few images keep the size they have among others.
+    figure = new_figure(height=WIDTH * (2 * len(starts) + 1))
+    blocks = figure.subplots(len(starts), 1, squeeze=False)[:, 0]
+    for axes, start in zip(blocks, starts, strict=True):
+        pair = np.ones((2, columns, *images.shape[1:]), np.float32)
         for row, source in zip(pair, (images, reconstructed), strict=True):
-            row[: len(source[start : start + columns])] = source[start : start + columns]
-        _draw_images(
+            shown = source[start : start + columns]
+            row[: len(shown)] = shown
+        draw_images(
             axes,
             pair.reshape(-1, *images.shape[1:]),
             columns=columns,
-            row_labels=("image $x$", "reconstruction\n" r"$\mathbb{E}[X \mid z]$"),
+            row_labels=("image $x$", "reconstruction\n" r"$E[X \mid z]$"),
         )
     figure.suptitle("Images and their reconstructions")
-    return figure
+    return trim_height(figure)
 
 
 def latent_plane(
@@ -174,7 +127,7 @@ def latent_plane(
     images: ArrayLike | None = None,
     labels: ArrayLike | None = None,
     *,
-    steps: int = 20,
+    steps: int = 15,
 ) -> Figure:
     """Draws the plane of a model with two latent dimensions: what it decodes to, and who is where.
 
@@ -206,27 +159,23 @@ def latent_plane(
     latents = np.stack([first.ravel(), second.ravel()], axis=-1)
     decoded = np.asarray(vae.decode(latents).mean())
     panels = 1 if images is None else 2
-    side = WIDTH / 2 - 0.5
-    figure = _figure(side * decoded.shape[1] / decoded.shape[2] + 1.0, width=WIDTH * panels / 2)
+    figure = new_figure(height=2 * WIDTH, width=WIDTH * panels / 2)
     axes = figure.subplots(1, panels, squeeze=False)[0]
-    marked = np.unique(np.linspace(0, steps - 1, 5).round().astype(int))
-    _draw_images(
-        axes[0],
-        decoded,
-        columns=steps,
-        padding=0,
-        row_labels=[f"${z:.1f}$" if i in marked else "" for i, z in enumerate(quantiles[:, 1])][
-            ::-1
-        ],
-        column_labels=[f"${z:.1f}$" if i in marked else "" for i, z in enumerate(quantiles[:, 0])],
+    marked = np.linspace(0, steps - 1, 5).round()
+    names = [
+        [f"${value:.1f}$" if step in marked else "" for step, value in enumerate(values)]
+        for values in (quantiles[:, 0], quantiles[::-1, 1])
+    ]
+    draw_images(
+        axes[0], decoded, columns=steps, padding=0, column_labels=names[0], row_labels=names[1]
     )
     axes[0].set(xlabel="$z_1$, at quantiles of the prior", ylabel="$z_2$")
-    axes[0].set_title(r"decoded: $\mathbb{E}[X \mid z]$", fontsize=11)
+    axes[0].set_title(r"decoded: $E[X \mid z]$", fontsize=PANEL_TITLE_SIZE)
     if images is not None:
         means = np.concatenate([np.asarray(q.mean()) for q in _posteriors(vae, images)])
         _draw_posterior_means(axes[1], means, labels)
     figure.suptitle("The latent plane")
-    return figure
+    return trim_height(figure)
 
 
 def latent_traversals(
@@ -257,27 +206,32 @@ def latent_traversals(
     for row, dimension in zip(latents, most_active, strict=True):
         row[:, dimension] = values
     decoded = np.asarray(vae.decode(latents.reshape(-1, vae.latent_dim)).mean())
-    start = np.concatenate([image, np.asarray(vae.decode(centre).mean())])
-    cell = (WIDTH - 1.4) / (steps + 2)
-    figure = _figure(max(len(most_active), 2) * cell * image.shape[1] / image.shape[2] + 1.2)
-    left, right = figure.subplots(1, 2, width_ratios=[2, steps])
-    _draw_images(left, start, columns=1)
-    left.set_title("image $x$", fontsize=11)
-    left.set_xlabel("its reconstruction")
-    _draw_images(
-        right,
-        decoded,
-        columns=steps,
-        row_labels=[f"$z_{{{i + 1}}}$  {divergence[i]:.2f}" for i in most_active],
-        column_labels=[f"${value:.1f}$" for value in values],
+    decoded = decoded.reshape(len(most_active), steps, *image.shape[1:])
+    reconstructed = np.asarray(vae.decode(centre).mean())
+    gap = np.ones_like(reconstructed)
+    start = np.concatenate([np.asarray(image, np.float32), reconstructed, gap])
+    start = np.broadcast_to(start, (len(most_active), *start.shape))
+    figure = new_figure(height=2 * WIDTH)
+    axes = figure.subplots()
+    draw_images(
+        axes,
+        np.concatenate([start, decoded], axis=1).reshape(-1, *image.shape[1:]),
+        columns=3 + steps,
+        row_labels=[f"$z_{{{i + 1}}}$:  {divergence[i]:.2f} nats" for i in most_active],
+        column_labels=["$x$", r"$E[X|z]$", "", *(f"${value:.1f}$" for value in values)],
     )
-    right.set(xlabel="value of the dimension", ylabel="dimension, its mean KL in nats")
+    axes.set_title(
+        r"one dimension $z_i$ at a time set to a value;  at its left, "
+        r"the mean of KL$(q(Z_i \mid x) \,\|\, p(Z_i))$",
+        fontsize=PANEL_TITLE_SIZE,
+    )
+    shown = len(most_active)
     figure.suptitle(
-        f"The {len(most_active)} most active of {vae.latent_dim} latent dimensions"
-        if len(most_active) < vae.latent_dim
-        else "Along the latent dimensions"
+        f"The {shown} most active of {vae.latent_dim} latent dimensions"
+        if shown < vae.latent_dim
+        else "The latent dimensions"
     )
-    return figure
+    return trim_height(figure)
 
 
 def kl_per_dimension(vae: "VAE", images: ArrayLike) -> Figure:
@@ -296,7 +250,7 @@ def kl_per_dimension(vae: "VAE", images: ArrayLike) -> Figure:
     error = divergence.std(axis=0, ddof=1) / np.sqrt(count) if count > 1 else np.zeros(latent_dim)
     order = np.argsort(-mean, kind="stable")
     ranks = np.arange(1, latent_dim + 1)
-    figure = _figure(3.2)
+    figure = new_figure(height=3.2)
     axes = figure.subplots()
     axes.bar(ranks, mean[order], color=TRAINING_COLOUR, width=0.8)
     axes.errorbar(ranks, mean[order], 2.0 * error[order], fmt="none", ecolor="black", lw=0.8)
@@ -346,13 +300,13 @@ def training_curves(history: Mapping[str, Sequence[float]]) -> Figure:
     best = int(np.argmax(np.where(finite, deciding, -np.inf))) if finite.any() else None
     titles = {"elbo": "ELBO", "reconstruction": "reconstruction", "kl": "KL"}
     panels = [name for name in titles if name in columns]
-    figure = _figure(4.4)
+    figure = new_figure(height=4.4)
     grid = figure.add_gridspec(max(len(panels) - 1, 1), 5)
     for row, name in enumerate(panels):
         place = grid[:, :3] if row == 0 else grid[row - 1, 3:]
         axes = figure.add_subplot(place if len(panels) > 1 else grid[:, :])
         _draw_curves(axes, epochs, columns[name], columns.get(f"val_{name}"), best)
-        axes.set_title(titles[name], fontsize=11)
+        axes.set_title(titles[name], fontsize=PANEL_TITLE_SIZE)
         axes.set_ylabel("nats per image")
         if row != 1 or len(panels) == 2:
             axes.set_xlabel("epoch")
@@ -378,8 +332,9 @@ def _draw_curves(
     shown = np.concatenate([values for values, _ in curves.values()])
     finite = np.isfinite(shown)
     _plain(axes)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     if not finite.any():
+        axes.set(xticks=[], yticks=[])
         axes.text(0.5, 0.5, "no finite value", transform=axes.transAxes, ha="center", color=GREY)
         return
     for label, (values, colour) in curves.items():
@@ -389,8 +344,10 @@ def _draw_curves(
         axes.plot(
             epochs[drawn], values[drawn], color=colour, label=label, marker=marker, markersize=3.5
         )
-    best_value = [] if best is None else [values[best] for values, _ in curves.values()]
-    low, high = _robust_limits(shown[finite], [v for v in best_value if np.isfinite(v)])
+    best_values = [] if best is None else [values[best] for values, _ in curves.values()]
+    low, high = robust_limits(
+        shown[finite], keep=[value for value in best_values if np.isfinite(value)]
+    )
     axes.set_ylim(low, high)
     if best is not None:
         axes.axvline(epochs[best], color=GREY, linestyle=":")
@@ -402,22 +359,8 @@ def _draw_curves(
         }
     )
     if beyond:
-        note = f"{beyond} epoch{'s' if beyond > 1 else ''} beyond the axis"
-        axes.annotate(
-            note, (0.02, 0.02), xycoords="axes fraction", fontsize=8, color=GREY, va="bottom"
-        )
-
-
-def _robust_limits(values: np.ndarray, kept: Sequence[float]) -> tuple[float, float]:
-    """Limits that hold all but outliers (Tukey's fences), and whatever must be kept."""
-    lower, upper = np.quantile(values, [0.25, 0.75])
-    reach = 1.5 * (upper - lower)
-    inside = values[(values >= lower - reach) & (values <= upper + reach)]
-    if reach == 0.0:
-        inside = values
-    low, high = min([inside.min(), *kept]), max([inside.max(), *kept])
-    margin = 0.05 * (high - low) or max(1.0, 0.01 * abs(high))
-    return low - margin, high + margin
+        note = f"{beyond} epoch{'s' if beyond > 1 else ''} off the axis"
+        axes.set_title(note, loc="right", fontsize=8, color=GREY)
 
 
 def _draw_posterior_means(axes: Axes, means: np.ndarray, labels: ArrayLike | None) -> None:
@@ -456,12 +399,11 @@ def _draw_posterior_means(axes: Axes, means: np.ndarray, labels: ArrayLike | Non
     reach = 1.05 * max(3.0, float(np.abs(means).max()))
     axes.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal")
     axes.set(xlabel="$z_1$", ylabel="$z_2$")
-    axes.set_title(r"posterior means $\mathbb{E}[Z \mid x]$", fontsize=11)
+    axes.set_title(r"posterior means $E[Z \mid x]$", fontsize=PANEL_TITLE_SIZE)
     _plain(axes)
 
 
-def _posteriors(vae: "VAE", images: ArrayLike) -> Iterator:
-    """Encodes in batches, so that convolutions of a whole test set do not fill the memory."""
+def _posteriors(vae: "VAE", images: ArrayLike) -> Iterator["tfd.Independent"]:
     images = np.asarray(images)
     if len(images) == 0:
         raise InputError("there are no images to encode; give at least one")
@@ -477,45 +419,5 @@ def _kl_per_dimension(vae: "VAE", images: ArrayLike) -> np.ndarray:
     )
 
 
-def _draw_images(
-    axes: Axes,
-    images: np.ndarray,
-    *,
-    columns: int | None = None,
-    padding: int = 1,
-    row_labels: Sequence[str] = (),
-    column_labels: Sequence[str] = (),
-) -> None:
-    grid = image_grid(images, columns=columns, padding=padding)
-    axes.imshow(np.broadcast_to(grid, (*grid.shape[:2], 3)))
-    axes.tick_params(length=0)
-    axes.spines[:].set_visible(False)
-    height, width = images.shape[1:3]
-    for axis, labels, extent in (
-        (axes.yaxis, row_labels, height),
-        (axes.xaxis, column_labels, width),
-    ):
-        named = [
-            (i * (extent + padding) + (extent - 1) / 2, label) for i, label in enumerate(labels)
-        ]
-        named = [(place, label) for place, label in named if label]
-        axis.set_ticks([place for place, _ in named], [label for _, label in named])
-
-
-def _square_columns(shape: Sequence[int]) -> int:
-    count, height, width = shape[:3]
-    return int(np.clip(np.ceil(np.sqrt(count * height / width)), 1, count))
-
-
-def _aspect(grid: np.ndarray) -> float:
-    return grid.shape[1] / grid.shape[0]
-
-
 def _plain(axes: Axes) -> None:
     axes.spines[["top", "right"]].set_visible(False)
-
-
-def _figure(height: float, width: float = WIDTH) -> Figure:
-    figure = Figure(figsize=(width, height), layout="compressed")
-    FigureCanvasAgg(figure)
-    return figure
