@@ -26,7 +26,6 @@ DOTS_PER_INCH = 150
 # Accessible to the colour-blind: Petroff, "Accessible Color Sequences for Data Visualization",
 # 2021, arXiv:2107.02270.
 PALETTE: Sequence[str] = matplotlib.color_sequences["petroff10"]
-TRAINING_COLOUR, VALIDATION_COLOUR = PALETTE[0], PALETTE[1]
 GREY = "0.45"
 
 PANEL_TITLE_SIZE = 11
@@ -137,6 +136,11 @@ def trim_height(figure: Figure) -> Figure:
     figure.draw_without_rendering()
     figure.set_figheight(figure.get_tightbbox().height + 2 * MARGIN)
     return figure
+
+
+def hide_frame(axes: Axes) -> None:
+    """Leaves of the box around axes only the two sides with ticks."""
+    axes.spines[["top", "right"]].set_visible(False)
 
 
 def draw_images(

@@ -23,10 +23,9 @@ from tfvae.figures import (
     GREY,
     PALETTE,
     PANEL_TITLE_SIZE,
-    TRAINING_COLOUR,
-    VALIDATION_COLOUR,
     WIDTH,
     draw_images,
+    hide_frame,
     image_grid,
     new_figure,
     robust_limits,
@@ -101,10 +100,10 @@ def reconstructions(vae: "VAE", images: ArrayLike, *, columns: int = 10) -> Figu
     images = np.asarray(images)
     # Checks the images, before the model sees them.
     image_grid(images)
-    columns = min(columns, len(images))
+    # A few images need not fill the width.
+    columns = min(columns, max(len(images), 5))
     reconstructed = np.asarray(vae.decode(vae.encode(images).mean()).mean())
     starts = range(0, len(images), columns)
-    # A few images keep the size they have among others.
     figure = new_figure(height=WIDTH * (2 * len(starts) + 1))
     blocks = figure.subplots(len(starts), 1, squeeze=False)[:, 0]
     for axes, start in zip(blocks, starts, strict=True):
@@ -221,8 +220,7 @@ def latent_traversals(
         column_labels=["$x$", r"$E[X|z]$", "", *(f"${value:.1f}$" for value in values)],
     )
     axes.set_title(
-        r"one dimension $z_i$ at a time set to a value;  at its left, "
-        r"the mean of KL$(q(Z_i \mid x) \,\|\, p(Z_i))$",
+        r"each row sets one dimension $z_i$ to the values below; at its left, its mean KL",
         fontsize=PANEL_TITLE_SIZE,
     )
     shown = len(most_active)
@@ -252,7 +250,7 @@ def kl_per_dimension(vae: "VAE", images: ArrayLike) -> Figure:
     ranks = np.arange(1, latent_dim + 1)
     figure = new_figure(height=3.2)
     axes = figure.subplots()
-    axes.bar(ranks, mean[order], color=TRAINING_COLOUR, width=0.8)
+    axes.bar(ranks, mean[order], color=PALETTE[0], width=0.8)
     axes.errorbar(ranks, mean[order], 2.0 * error[order], fmt="none", ecolor="black", lw=0.8)
     axes.set(xlabel="latent dimension", ylabel="KL, nats per image", ylim=(0.0, None))
     axes.set_xlim(0.25, latent_dim + 0.75)
@@ -260,7 +258,9 @@ def kl_per_dimension(vae: "VAE", images: ArrayLike) -> Figure:
         axes.set_xticks(ranks, [str(i + 1) for i in order], fontsize=8)
     else:
         axes.set_xlabel("latent dimensions, by rank")
-    _plain(axes)
+    note = f"mean of {count} images, with 2 standard errors"
+    axes.set_title(note, loc="right", fontsize=8, color=GREY)
+    hide_frame(axes)
     figure.suptitle(rf"KL$(q(Z_i \mid x) \,\|\, p(Z_i))$: {mean.sum():.1f} nats in all")
     return figure
 
@@ -283,22 +283,23 @@ def training_curves(history: Mapping[str, Sequence[float]]) -> Figure:
     Raises:
         InputError: If there is no epoch, no column `elbo`, or the columns differ in length.
     """
-    columns = {name: np.asarray(column, dtype=np.float64) for name, column in history.items()}
-    if "elbo" not in columns or columns["elbo"].size == 0:
+    titles = {"elbo": "ELBO", "reconstruction": "reconstruction", "kl": "KL"}
+    drawn = {"epoch", *titles, *(f"val_{name}" for name in titles)}
+    columns = {
+        name: np.asarray(values, np.float64) for name, values in history.items() if name in drawn
+    }
+    lengths = {name: len(values) for name, values in columns.items()}
+    if lengths.get("elbo", 0) == 0 or len(set(lengths.values())) > 1:
         raise InputError(
-            "a training history must have a column 'elbo' and at least one epoch; got "
-            + (", ".join(f"{name}: {len(values)}" for name, values in columns.items()) or "nothing")
+            "a training history must have a column 'elbo', at least one epoch, and columns of "
+            f"equal length; got columns {list(history)} with lengths {lengths}"
         )
-    if len({values.shape for values in columns.values()}) > 1:
-        raise InputError(
-            "the columns of a training history must have the same length; got "
-            + ", ".join(f"{name}: {len(values)}" for name, values in columns.items())
-        )
-    epochs = columns.get("epoch", np.arange(1, columns["elbo"].size + 1))
+    epochs = columns.get("epoch", np.arange(1, lengths["elbo"] + 1))
     deciding = columns.get("val_elbo", columns["elbo"])
+    if not np.isfinite(deciding).any():
+        deciding = columns["elbo"]
     finite = np.isfinite(deciding)
     best = int(np.argmax(np.where(finite, deciding, -np.inf))) if finite.any() else None
-    titles = {"elbo": "ELBO", "reconstruction": "reconstruction", "kl": "KL"}
     panels = [name for name in titles if name in columns]
     figure = new_figure(height=4.4)
     grid = figure.add_gridspec(max(len(panels) - 1, 1), 5)
@@ -306,7 +307,7 @@ def training_curves(history: Mapping[str, Sequence[float]]) -> Figure:
         place = grid[:, :3] if row == 0 else grid[row - 1, 3:]
         axes = figure.add_subplot(place if len(panels) > 1 else grid[:, :])
         _draw_curves(axes, epochs, columns[name], columns.get(f"val_{name}"), best)
-        axes.set_title(titles[name], fontsize=PANEL_TITLE_SIZE)
+        axes.set_title(titles[name], loc="left", fontsize=PANEL_TITLE_SIZE)
         axes.set_ylabel("nats per image")
         if row != 1 or len(panels) == 2:
             axes.set_xlabel("epoch")
@@ -314,7 +315,7 @@ def training_curves(history: Mapping[str, Sequence[float]]) -> Figure:
         label = f"best: epoch {epochs[best]:g} (${deciding[best]:.2f}$)"
         figure.axes[0].plot([], [], color=GREY, linestyle=":", label=label)
     if figure.axes[0].get_legend_handles_labels()[0]:
-        figure.axes[0].legend(loc="lower right", frameon=False)
+        figure.axes[0].legend(loc="best", edgecolor="none")
     figure.suptitle("Training")
     return figure
 
@@ -326,40 +327,36 @@ def _draw_curves(
     validation: np.ndarray | None,
     best: int | None,
 ) -> None:
-    curves = {"training": (training, TRAINING_COLOUR)}
-    if validation is not None:
-        curves["validation"] = (validation, VALIDATION_COLOUR)
-    shown = np.concatenate([values for values, _ in curves.values()])
-    finite = np.isfinite(shown)
-    _plain(axes)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    if not finite.any():
+    hide_frame(axes)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
+    columns = {"training": training, "validation": validation}
+    curves = {
+        label: values
+        for label, values in columns.items()
+        if values is not None and np.isfinite(values).any()
+    }
+    if not curves:
         axes.set(xticks=[], yticks=[])
         axes.text(0.5, 0.5, "no finite value", transform=axes.transAxes, ha="center", color=GREY)
         return
-    for label, (values, colour) in curves.items():
+    for (label, values), colour in zip(curves.items(), PALETTE, strict=False):
         drawn = np.isfinite(values)
         # A line alone hides single points, and where values are missing.
         marker = "o" if drawn.sum() < 15 or not drawn.all() else None
         axes.plot(
             epochs[drawn], values[drawn], color=colour, label=label, marker=marker, markersize=3.5
         )
-    best_values = [] if best is None else [values[best] for values, _ in curves.values()]
+    all_values = np.stack(list(curves.values()))
+    at_best = all_values[:, [] if best is None else [best]]
     low, high = robust_limits(
-        shown[finite], keep=[value for value in best_values if np.isfinite(value)]
+        all_values[np.isfinite(all_values)], keep=at_best[np.isfinite(at_best)]
     )
     axes.set_ylim(low, high)
     if best is not None:
         axes.axvline(epochs[best], color=GREY, linestyle=":")
-    beyond = len(
-        {
-            epoch
-            for values, _ in curves.values()
-            for epoch in epochs[np.isfinite(values) & ((values < low) | (values > high))]
-        }
-    )
-    if beyond:
-        note = f"{beyond} epoch{'s' if beyond > 1 else ''} off the axis"
+    outside = np.isfinite(all_values) & ((all_values < low) | (all_values > high))
+    if count := int(outside.any(axis=0).sum()):
+        note = f"{count} epoch{'s' if count > 1 else ''} off the axis"
         axes.set_title(note, loc="right", fontsize=8, color=GREY)
 
 
@@ -373,7 +370,7 @@ def _draw_posterior_means(axes: Axes, means: np.ndarray, labels: ArrayLike | Non
         axes.add_patch(Circle((0, 0), deviations, fill=False, ec="0.8", lw=0.8, zorder=0))
     size = float(np.clip(4000 / len(means), 2.0, 16.0))
     if labels is None:
-        axes.scatter(*means.T, s=size, color=TRAINING_COLOUR, alpha=0.6, linewidths=0)
+        axes.scatter(*means.T, s=size, color=PALETTE[0], alpha=0.6, linewidths=0)
     else:
         classes = np.unique(labels)
         colours = (
@@ -384,23 +381,15 @@ def _draw_posterior_means(axes: Axes, means: np.ndarray, labels: ArrayLike | Non
         for name, colour in zip(classes, colours, strict=False):
             members = means[labels == name]
             axes.scatter(*members.T, s=size, color=colour, alpha=0.6, linewidths=0, label=str(name))
-            outline = patheffects.withStroke(linewidth=3, foreground="white")
             centre = np.median(members, axis=0)
-            axes.text(
-                *centre,
-                str(name),
-                color=colour,
-                weight="bold",
-                size=12,
-                ha="center",
-                va="center",
-                path_effects=[outline],
-            )
+            text = axes.text(*centre, str(name), color=colour, ha="center", va="center")
+            outline = patheffects.withStroke(linewidth=3, foreground="white")
+            text.set(weight="bold", size=12, path_effects=[outline])
     reach = 1.05 * max(3.0, float(np.abs(means).max()))
     axes.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal")
     axes.set(xlabel="$z_1$", ylabel="$z_2$")
     axes.set_title(r"posterior means $E[Z \mid x]$", fontsize=PANEL_TITLE_SIZE)
-    _plain(axes)
+    hide_frame(axes)
 
 
 def _posteriors(vae: "VAE", images: ArrayLike) -> Iterator["tfd.Independent"]:
@@ -417,7 +406,3 @@ def _kl_per_dimension(vae: "VAE", images: ArrayLike) -> np.ndarray:
     return np.concatenate(
         [np.asarray(q.distribution.kl_divergence(factors)) for q in _posteriors(vae, images)]
     )
-
-
-def _plain(axes: Axes) -> None:
-    axes.spines[["top", "right"]].set_visible(False)
