@@ -59,7 +59,7 @@ def samples(vae: "VAE", *, count: int = 64, seed: int = 0) -> Figure:
     Args:
         vae: The model.
         count: Number of latents drawn from the prior.
-        seed: The same seed gives the same picture.
+        seed: That of `vae.sample`, for both grids.
 
     Returns:
         A figure of two grids: on the left E[X|z] for z ~ p(Z), on the right x ~ p(X|z).
@@ -67,17 +67,11 @@ def samples(vae: "VAE", *, count: int = 64, seed: int = 0) -> Figure:
     Raises:
         InputError: If `count` is not positive or the images have neither 1 nor 3 channels.
     """
-    if count < 1:
-        raise InputError(f"the number of samples to draw must be at least 1; got {count}")
-    # Two integers are a stateless seed to TensorFlow Probability: no state decides the picture.
-    likelihood = vae.decode(vae.prior.sample(count, seed=np.array([seed, 0])))
-    probabilities = np.asarray(likelihood.mean())
-    binary = np.asarray(likelihood.sample(seed=np.array([seed, 1])))
     figure = new_figure(height=2 * WIDTH)
     left, right = figure.subplots(1, 2)
-    draw_images(left, probabilities)
+    draw_images(left, vae.sample(count, seed=seed, mean=True))
     left.set_title(r"probabilities $E[X \mid z]$,  $z \sim p(Z)$", fontsize=PANEL_TITLE_SIZE)
-    draw_images(right, binary)
+    draw_images(right, vae.sample(count, seed=seed))
     right.set_title(r"images $x \sim p(X \mid z)$ of the same latents", fontsize=PANEL_TITLE_SIZE)
     figure.suptitle("Samples from the model")
     return trim_height(figure)
