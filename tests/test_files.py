@@ -14,6 +14,12 @@ def target(tmp_path):
     return tmp_path / "results" / "history.csv"
 
 
+def fail_midway(path, error):
+    with written_whole(path) as beside:
+        beside.write_text("half")
+        raise error
+
+
 def in_folder(folder):
     return sorted(entry.name for entry in folder.iterdir())
 
@@ -49,17 +55,15 @@ def test_readers_see_the_old_content_until_the_end(target):
 def test_failure_keeps_the_old_content_and_leaves_nothing(target, error):
     target.parent.mkdir()
     target.write_text("old")
-    with pytest.raises(error), written_whole(target) as beside:
-        beside.write_text("half")
-        raise error
+    with pytest.raises(error):
+        fail_midway(target, error)
     assert target.read_text() == "old"
     assert in_folder(target.parent) == ["history.csv"]
 
 
 def test_failure_of_a_first_write_leaves_nothing(target):
-    with pytest.raises(ValueError, match="no"), written_whole(target) as beside:
-        beside.write_text("half")
-        raise ValueError("no")
+    with pytest.raises(ValueError, match="no"):
+        fail_midway(target, ValueError("no"))
     assert in_folder(target.parent) == []
 
 
@@ -88,17 +92,23 @@ def test_disk_that_takes_no_more_keeps_the_old_content(target):
 
 def test_folder_is_whole_or_absent(tmp_path):
     version = tmp_path / "digits" / "1"
-    with pytest.raises(ValueError, match="no"), written_whole(version) as beside:
-        beside.mkdir()
-        (beside / "variables").mkdir()
-        raise ValueError("no")
-    assert in_folder(version.parent) == []
     with written_whole(version) as beside:
         (beside / "variables").mkdir(parents=True)
         (beside / "variables" / "data").write_text("weights")
         assert not version.exists()
     assert (version / "variables" / "data").read_text() == "weights"
     assert in_folder(version.parent) == ["1"]
+
+
+def test_half_a_folder_leaves_nothing(tmp_path):
+    def fail_in_folder():
+        with written_whole(tmp_path / "1") as beside:
+            (beside / "variables").mkdir(parents=True)
+            raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no"):
+        fail_in_folder()
+    assert in_folder(tmp_path) == []
 
 
 def test_folder_with_content_is_never_replaced(tmp_path):

@@ -101,9 +101,9 @@ def image_grid(images: ArrayLike, *, columns: int | None = None, padding: int = 
 
 def _square_columns(count: int, height: int, width: int) -> int:
     square = np.sqrt(count * height / width)
-    divisors = [columns for columns in range(1, count + 1) if count % columns == 0]
-    nearest = min(divisors, key=lambda columns: abs(np.log(columns / square)))
-    if abs(np.log(nearest / square)) <= np.log(1.5):
+    full = [columns for columns in range(count, 0, -1) if count % columns == 0]
+    nearest = min(full, key=lambda columns: max(columns / square, square / columns))
+    if 0.6 < nearest / square < 1.7:
         return nearest
     return int(np.clip(np.ceil(square), 1, count))
 
