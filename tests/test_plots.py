@@ -118,9 +118,11 @@ def test_reconstructions_stand_under_their_images(image_shape, count, blocks):
     assert_pictures_are_undistorted(figure)
 
 
-def test_reconstructions_refuse_images_out_of_range():
+def test_reconstructions_refuse_what_cannot_be_drawn():
     with pytest.raises(InputError, match="255"):
         plots.reconstructions(small_vae(), np.full((2, 28, 28, 1), 255.0))
+    with pytest.raises(InputError, match="at least 1 column; got 0"):
+        plots.reconstructions(small_vae(), random_images(2), columns=0)
 
 
 @pytest.mark.parametrize("image_shape", SHAPES)

@@ -92,8 +92,8 @@ def reconstructions(vae: "VAE", images: ArrayLike, *, columns: int = 10) -> Figu
         InputError: If the images cannot be drawn.
     """
     images = np.asarray(images)
-    # Checks the images, before the model sees them.
-    image_grid(images)
+    # Checks what was given, before the model sees it.
+    image_grid(images, columns=columns)
     # A few images need not fill the width.
     columns = min(columns, max(len(images), 5))
     reconstructed = np.asarray(vae.decode(vae.encode(images).mean()).mean())
@@ -217,11 +217,8 @@ def latent_traversals(
         r"each row sets one dimension $z_i$ to the values below; at its left, its mean KL",
         fontsize=PANEL_TITLE_SIZE,
     )
-    shown = len(most_active)
     figure.suptitle(
-        f"The {shown} most active of {vae.latent_dim} latent dimensions"
-        if shown < vae.latent_dim
-        else "The latent dimensions"
+        f"Latent traversals: {len(most_active)} of {vae.latent_dim} dimensions, most active first"
     )
     return trim_height(figure)
 
