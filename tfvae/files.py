@@ -16,7 +16,8 @@ def written_whole(path: str | os.PathLike) -> Iterator[Path]:
     writers that look at the extension are content and the rename stays on one file system. When
     the block raises, what stood at `path` before is untouched and nothing is left behind. The
     folder of `path` is made where it is missing. `path` may also become a folder, which must not
-    exist yet.
+    exist yet. A link stays, and what it points to is written; a pipe or a device, like
+    `/dev/stdout`, cannot be replaced and is written to directly.
 
     Args:
         path: Where the file shall be.
@@ -32,14 +33,19 @@ def written_whole(path: str | os.PathLike) -> Iterator[Path]:
         ...     path.write_text("epoch,loss\n")
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    if path.exists() and not path.is_file() and not path.is_dir():
+        yield path
+        return
+    place = Path(os.path.realpath(path))
+    place.parent.mkdir(parents=True, exist_ok=True)
+    # The longest name a file may have leaves no room for more.
+    folder = Path(tempfile.mkdtemp(prefix=f".{path.name[:32]}.", dir=place.parent))
     try:
         beside = folder / path.name
         yield beside
         if beside.is_file():
             with beside.open("rb+") as file:
                 os.fsync(file.fileno())
-        beside.replace(path)
+        beside.replace(place)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
