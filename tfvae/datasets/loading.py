@@ -127,6 +127,7 @@ def load_dataset(
         with_labels=with_labels,
         maximum_intensity=scale,
         scale_is_given=maximum_intensity is not None,
+        with_record_ids=binarization == "fixed",
         convert=_conversion(binarization, scale, record_seed),
     )
     image_bytes = math.prod(description.image_shape) * description.image_dtype.itemsize

@@ -26,6 +26,7 @@ class SplitReader:
         with_labels: Whether to read the labels too.
         maximum_intensity: The stored value that means an intensity of 1.
         scale_is_given: Whether the user gave it.
+        with_record_ids: Whether `convert` needs TFDS's names of the records, which take time.
         convert: What is done once to the images of a chunk.
     """
 
@@ -34,6 +35,7 @@ class SplitReader:
     with_labels: bool
     maximum_intensity: float
     scale_is_given: bool
+    with_record_ids: bool
     convert: Conversion
 
     def in_memory(self) -> tuple[tf.Tensor, ...]:
@@ -69,9 +71,8 @@ class SplitReader:
         self._check_scale(np.min(first_images), np.max(first_images))
 
         def convert(images: tf.Tensor, record_ids: tf.Tensor, *labels: tf.Tensor):
-            in_range = (images >= 0) & (images <= int(self.maximum_intensity))
-            if images.dtype.is_floating:
-                in_range = (images >= 0) & (images <= self.maximum_intensity)
+            intensities = tf.cast(images, tf.float32)
+            in_range = (intensities >= 0) & (intensities <= self.maximum_intensity)
             message = f"an image of {self._name} is not within 0 and {self.maximum_intensity:g}"
             tf.debugging.Assert(tf.reduce_all(in_range), [message])
             return self.convert(images, record_ids), *labels
@@ -84,19 +85,22 @@ class SplitReader:
 
     def _chunks(self) -> tf.data.Dataset:
         image, label = image_feature(self.builder), label_feature(self.builder)
-        features = {image: True, label: True} if self.with_labels else {image: True}
+        needed = {image, label} - {None}
+        # Only where there is more to leave out: TFDS warns of its own code when it decodes in part.
+        has_more = set(self.builder.info.features) > needed
         records = self.builder.as_dataset(
             split=self.split,
             shuffle_files=False,
-            decoders=tfds.decode.PartialDecoding(features),
-            read_config=tfds.ReadConfig(try_autocache=False, add_tfds_id=True),
+            decoders=tfds.decode.PartialDecoding(dict.fromkeys(needed, True)) if has_more else None,
+            read_config=tfds.ReadConfig(try_autocache=False, add_tfds_id=self.with_record_ids),
         )
-        columns = (image, "tfds_id", label) if self.with_labels else (image, "tfds_id")
-        return (
-            records.batch(RECORDS_A_CHUNK)
-            .map(lambda record: tuple(record[column] for column in columns))
-            .prefetch(1)
-        )
+
+        def columns(record: dict[str, tf.Tensor]) -> tuple[tf.Tensor, ...]:
+            record_ids = record["tfds_id"] if self.with_record_ids else tf.constant(b"")
+            labels = (record[label],) if self.with_labels else ()
+            return record[image], record_ids, *labels
+
+        return records.batch(RECORDS_A_CHUNK).map(columns).prefetch(1)
 
     def _check_scale(self, least: float, greatest: float) -> None:
         if not (least >= 0 and greatest <= self.maximum_intensity):  # NaN fails too
