@@ -66,7 +66,7 @@ def streamed_batches(
         shuffled = records
         if shuffle:
             # Sets the seed of the graph being traced, where the caller's global seed would enter.
-            tf.random.set_seed(0)
+            tf.random.set_seed(1)
             shuffled = records.shuffle(buffer_size, seed=seed[0], reshuffle_each_iteration=False)
         return shuffled.batch(batch_size, drop_remainder=drop_remainder)
 
