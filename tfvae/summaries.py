@@ -46,12 +46,22 @@ def tensorboard(
         >>> vae.fit(images, callbacks=tensorboard("runs/digits/tensorboard", held_out, labels))
     """
     return [
-        keras.callbacks.TensorBoard(log_dir, write_graph=False),
+        _Curves(log_dir, write_graph=False),
         ImageSummaries(Path(log_dir, "images"), images[:32]),
         LatentSummaries(
             Path(log_dir, "latents"), images[:1000], None if labels is None else labels[:1000]
         ),
     ]
+
+
+class _Curves(keras.callbacks.TensorBoard):
+    """Keras's curves over epochs, and nothing else of it."""
+
+    # Keras makes summaries of every step even where it writes only those of epochs: a quarter of
+    # a millisecond a step, and a wait for the device.
+    on_train_batch_end = keras.callbacks.Callback.on_train_batch_end
+    # It writes the curves of validation a second time, over steps.
+    on_test_end = keras.callbacks.Callback.on_test_end
 
 
 class _Summaries(keras.callbacks.Callback, abc.ABC):
