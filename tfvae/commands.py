@@ -1,0 +1,255 @@
+"""What the commands do: from files of models and data sets to files, and lines to read."""
+
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import PIL.Image
+
+from tfvae import evaluation, runs, training
+from tfvae.datasets import describe_dataset
+from tfvae.errors import InputError
+from tfvae.figures import image_grid
+from tfvae.files import written_whole
+from tfvae.serving import export_saved_model
+from tfvae.settings import TrainingSettings
+
+Say = Callable[[str], None]
+"""What a command gives each of its lines to."""
+
+
+def train(
+    settings: TrainingSettings,
+    output: Path | None,
+    *,
+    num_importance_samples: int,
+    with_tensorboard: bool,
+    json_file: Path | None,
+    say: Say,
+) -> None:
+    """Trains a model in a new folder; see `training.train`.
+
+    Args:
+        settings: What is trained, on what.
+        output: The folder, new or empty; None for the next free one under `runs`.
+        num_importance_samples: Latents per image for log p(x) of the held-out images.
+        with_tensorboard: Whether to write summaries for TensorBoard.
+        json_file: Where else to write the numbers.
+        say: Is given each line about how it goes.
+
+    Raises:
+        InputError: If something that was given cannot be used.
+        OSError: If something cannot be written.
+    """
+    _check_free(json_file)
+    evaluation.check_num_importance_samples(num_importance_samples)
+    folder = runs.new_folder(output, settings.dataset)
+    try:
+        run = training.train(
+            settings,
+            folder,
+            num_importance_samples=num_importance_samples,
+            with_tensorboard=with_tensorboard,
+            say=say,
+        )
+    except BaseException:
+        # Before anything was learned, nothing stays that would be in the way of the next try.
+        if not (folder / runs.MODEL).exists():
+            runs.remove_unfinished(folder)
+        raise
+    for line in evaluation.report(run.results):
+        say(line)
+    _write_json(json_file, run.results)
+    say(f"Model    {folder / runs.MODEL}")
+    say(f"Figures  {', '.join(map(str, run.figures)) or 'none: only 1 or 3 channels can be drawn'}")
+    say(f"Export   {run.saved_model}")
+    if with_tensorboard:
+        say(f"Curves   tensorboard --logdir {folder / runs.TENSORBOARD}")
+
+
+def evaluate(
+    model: Path,
+    *,
+    split: str,
+    num_importance_samples: int,
+    json_file: Path | None,
+    overwrite: bool,
+    say: Say,
+    **given: Any,
+) -> None:
+    """Evaluates a model on a split of a data set.
+
+    Args:
+        model: A `.keras` file, or the folder of a run.
+        split: The split.
+        num_importance_samples: Latents per image for log p(x).
+        json_file: Where to write the numbers.
+        overwrite: Whether to replace that file.
+        say: Is given each line to read.
+        **given: Settings over those of the run, such as `dataset`; None counts as not given.
+
+    Raises:
+        InputError: If something that was given cannot be used.
+        OSError: If something cannot be written.
+    """
+    _check_free(json_file, overwrite=overwrite)
+    evaluation.check_num_importance_samples(num_importance_samples)
+    vae = runs.load_vae(model)
+    settings = _settings(model, **given)
+    results = evaluation.evaluate(
+        vae,
+        training.load_split(settings, split),
+        num_importance_samples=num_importance_samples,
+        seed=settings.seed,
+    )
+    results["settings"] = {**dataclasses.asdict(settings), "split": split}
+    for line in evaluation.report(results):
+        say(line)
+    _write_json(json_file, results)
+
+
+def sample(
+    model: Path,
+    output: Path,
+    *,
+    count: int,
+    seed: int | None,
+    mean: bool,
+    overwrite: bool,
+    say: Say,
+) -> None:
+    """Draws images from a model into a file.
+
+    Args:
+        model: A `.keras` file, or the folder of a run.
+        output: A `.png` file for a grid of images, or a `.npy` file for their array
+            `[count, height, width, channels]`.
+        count: How many.
+        seed: Of the draw; None for another one each time.
+        mean: Whether to give probabilities instead of binary images.
+        overwrite: Whether to replace the output.
+        say: Is given each line to read.
+
+    Raises:
+        InputError: If something that was given cannot be used.
+        OSError: If something cannot be written.
+    """
+    _check_free(output, ".png", ".npy", overwrite=overwrite)
+    images = runs.load_vae(model).sample(count, seed=seed, mean=mean).numpy()
+    with written_whole(output) as path:
+        if output.suffix == ".npy":
+            np.save(path, images)
+        else:
+            PIL.Image.fromarray(image_grid(images).squeeze()).save(path)
+    say(f"{count} samples  {output}")
+
+
+def encode(
+    model: Path, output: Path, *, split: str, overwrite: bool, say: Say, **given: Any
+) -> None:
+    """Encodes a split of a data set into a file of posterior means and standard deviations.
+
+    Args:
+        model: A `.keras` file, or the folder of a run.
+        output: A `.npz` file, of `mean` and `stddev`, float32 `[n, latent_dim]`, and of `label`,
+            int64 `[n]`, where the data set has labels.
+        split: The split.
+        overwrite: Whether to replace the output.
+        say: Is given each line to read.
+        **given: Settings over those of the run, such as `dataset`; None counts as not given.
+
+    Raises:
+        InputError: If something that was given cannot be used.
+        OSError: If something cannot be written.
+    """
+    _check_free(output, ".npz", overwrite=overwrite)
+    vae = runs.load_vae(model)
+    settings = _settings(model, **given)
+    labelled = describe_dataset(settings.dataset, settings.data_dir).class_names is not None
+    columns: dict[str, list[np.ndarray]] = {}
+    for batch in training.load_split(settings, split, shuffle=False, with_labels=labelled):
+        images, *labels = batch if labelled else (batch,)
+        posterior = vae.encode(images)
+        row = {"mean": posterior.mean(), "stddev": posterior.stddev()}
+        row |= {"label": labels[0]} if labelled else {}
+        for name, values in row.items():
+            columns.setdefault(name, []).append(values.numpy())
+    arrays = {name: np.concatenate(values) for name, values in columns.items()}
+    with written_whole(output) as path:
+        np.savez_compressed(path, **arrays)
+    say(f"{len(arrays['mean']):,} images encoded ({', '.join(arrays)})  {output}")
+
+
+def plot(model: Path, output: Path, *, overwrite: bool, say: Say, **given: Any) -> None:
+    """Draws the figures of a model.
+
+    Args:
+        model: A `.keras` file, or the folder of a run.
+        output: The folder for the figures.
+        overwrite: Whether to draw into a folder that is not empty.
+        say: Is given each line to read.
+        **given: Settings over those of the run, such as `dataset`; None counts as not given.
+
+    Raises:
+        InputError: If something that was given cannot be used.
+        OSError: If something cannot be written.
+    """
+    if output.exists() and not output.is_dir():
+        raise InputError(f"the output {output} must be a folder; there is a file")
+    if output.is_dir() and any(output.iterdir()) and not overwrite:
+        raise InputError(
+            f"the folder {output} is not empty: choose another --output, or give --overwrite"
+        )
+    vae = runs.load_vae(model)
+    history = (model if model.is_dir() else model.parent) / runs.HISTORY
+    for file in training.write_figures(
+        vae,
+        _settings(model, **given),
+        output,
+        history=runs.read_history(history) if history.is_file() else None,
+    ):
+        say(str(file))
+
+
+def export(model: Path, folder: Path, *, prune: int | None, say: Say) -> None:
+    """Exports a model as the next version of a folder that TensorFlow Serving reads.
+
+    Args:
+        model: A `.keras` file, or the folder of a run.
+        folder: `saved_models/<model>`.
+        prune: How many of the newest versions stay; all if None.
+        say: Is given each line to read.
+
+    Raises:
+        InputError: If something that was given cannot be used.
+        OSError: If something cannot be written.
+    """
+    say(str(export_saved_model(runs.load_vae(model), folder, prune=prune)))
+
+
+def _settings(model, **given):
+    """The settings of the model's run with those that were given over them."""
+    beside = runs.settings_beside(model)
+    known = dataclasses.asdict(beside) if beside else {}
+    known |= {name: value for name, value in given.items() if value is not None}
+    return TrainingSettings.merged(**known)
+
+
+def _check_free(output: Path | None, *suffixes: str, overwrite: bool = False) -> None:
+    """Checks that a file can be written, before the work is done that it shall hold."""
+    if output is None:
+        return
+    if suffixes and output.suffix not in suffixes:
+        raise InputError(f"the output must be a {' or '.join(suffixes)} file; got {str(output)!r}")
+    if output.is_dir():
+        raise InputError(f"the output {output} must be a file; there is a folder")
+    if output.is_file() and not overwrite:
+        raise InputError(f"{output} exists, and is not overwritten: choose another, or remove it")
+
+
+def _write_json(file, results):
+    if file is not None:
+        runs.write_text(file, json.dumps(results, indent=2) + "\n")

@@ -1,0 +1,251 @@
+"""The main job: a data set and settings go in; a trained model, numbers and figures come out."""
+
+import dataclasses
+import json
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfvae import evaluation, networks, objectives, plots, runs
+from tfvae.callbacks import BestWeights, KLWarmup
+from tfvae.datasets import DatasetDescription, describe_dataset, load_dataset
+from tfvae.figures import save_figure
+from tfvae.files import written_whole
+from tfvae.progress import Progress
+from tfvae.serving import export_saved_model
+from tfvae.settings import TrainingSettings
+from tfvae.summaries import tensorboard
+from tfvae.vae import VAE
+
+STEPS = 25_000
+FEWEST_EPOCHS, MOST_EPOCHS = 50, 300
+FEWEST_PATIENT_EPOCHS = 10
+
+# In one execution of the compiled loop: enough that what Keras does between two is not felt.
+STEPS_PER_EXECUTION = 16
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """What a training run gave.
+
+    Attributes:
+        folder: Where everything of it lies.
+        vae: The model, with the weights of the best epoch.
+        results: The numbers on the held-out images, and the settings that gave them.
+        figures: The files of the figures.
+        saved_model: The folder of the export for TensorFlow Serving.
+    """
+
+    folder: Path
+    vae: VAE
+    results: dict[str, Any]
+    figures: list[Path]
+    saved_model: Path
+
+
+def train(
+    settings: TrainingSettings,
+    folder: Path,
+    *,
+    num_importance_samples: int = 500,
+    with_tensorboard: bool = False,
+    say: Callable[[str], None] = print,
+) -> Run:
+    """Trains a model and writes all that comes of it into a folder.
+
+    That is: `model.keras`, `history.csv`, `settings.json`, `results.json`, figures, and an export
+    for TensorFlow Serving. Ctrl-C ends the training, and the best weights so far are kept.
+
+    Args:
+        settings: What is trained, on what.
+        folder: An empty folder.
+        num_importance_samples: Latents per image for log p(x) of the held-out images.
+        with_tensorboard: Whether to write summaries for TensorBoard.
+        say: Is given each line about how it goes.
+
+    Returns:
+        The run.
+
+    Raises:
+        InputError: If the data set is not there or does not fit the settings.
+        OSError: If the folder cannot be written to.
+    """
+    began = time.perf_counter()
+    keras.utils.set_random_seed(settings.seed)
+    description = describe_dataset(settings.dataset, settings.data_dir)
+    data = {split: load_split(settings, split) for split in ("train", "validation", "test")}
+    settings = with_epochs(settings, steps_per_epoch=int(data["train"].cardinality()))
+    runs.write_text(folder / runs.SETTINGS, settings.to_json())
+    say(_sentence_about_data(description, settings))
+
+    vae = build_vae(settings, description.image_shape)
+    say(
+        f"{settings.network} network, {vae.latent_dim} latents, {vae.count_params():,} parameters;"
+        f" up to {settings.epochs} epochs"
+    )
+    compile_vae(vae, settings, steps_per_epoch=int(data["train"].cardinality()))
+    best_weights = BestWeights(settings.patience, start_from_epoch=settings.warmup_epochs)
+    callbacks = [best_weights, Progress()]
+    if settings.warmup_epochs:
+        callbacks.insert(0, KLWarmup(settings.warmup_epochs))
+    if with_tensorboard:
+        held_out = first_images(settings, description, split="validation", count=1000)
+        callbacks += tensorboard(folder / runs.TENSORBOARD, *held_out)
+    history = vae.fit(
+        data["train"],
+        validation_data=data["validation"],
+        epochs=settings.epochs,
+        callbacks=callbacks,
+        verbose=0,
+    ).history
+    with written_whole(folder / runs.MODEL) as path:
+        vae.save(path)
+    runs.write_history(folder / runs.HISTORY, history)
+    seconds = time.perf_counter() - began
+    stopped = f" ({best_weights.stop_reason})" if best_weights.stop_reason else ""
+    say(
+        f"Trained {len(history['loss'])} epochs in {seconds:.0f} s{stopped}; the weights are those "
+        f"of epoch {best_weights.best_epoch + 1}: {folder / runs.MODEL}"
+    )
+
+    results = evaluation.evaluate(
+        vae, data["test"], num_importance_samples=num_importance_samples, seed=settings.seed
+    )
+    results |= {
+        "seconds": seconds,
+        "epochs": len(history["loss"]),
+        "best_epoch": best_weights.best_epoch + 1,
+        "settings": {**dataclasses.asdict(settings), "split": "test"},
+    }
+    runs.write_text(folder / runs.RESULTS, json.dumps(results, indent=2) + "\n")
+    figures = write_figures(vae, settings, folder, history=history)
+    saved_model = export_saved_model(vae, folder / "saved_model")
+    return Run(folder, vae=vae, results=results, figures=figures, saved_model=saved_model)
+
+
+def build_vae(settings: TrainingSettings, image_shape: tuple[int, int, int]) -> VAE:
+    """The untrained model of the settings."""
+    encoder, decoder = networks.build(
+        settings.network, image_shape, settings.latent_dim, dtype=settings.precision
+    )
+    return VAE(encoder=encoder, decoder=decoder, dtype=settings.precision)
+
+
+def compile_vae(vae: VAE, settings: TrainingSettings, steps_per_epoch: int) -> None:
+    """Compiles a model with the objective and the schedule of the settings."""
+    schedule = keras.optimizers.schedules.CosineDecay(
+        settings.learning_rate, decay_steps=settings.epochs * steps_per_epoch
+    )
+    vae.compile(
+        optimizer=keras.optimizers.Adam(schedule),
+        objective=objectives.ELBO(beta=settings.beta),
+        steps_per_execution=min(STEPS_PER_EXECUTION, steps_per_epoch),
+    )
+
+
+def load_split(settings: TrainingSettings, split: str, **options: Any) -> tf.data.Dataset:
+    """The batches of a split, as the settings say.
+
+    Only images to train on are sampled anew at each epoch. Those to evaluate on are sampled once,
+    from the seed: the same for every epoch, every model and every machine.
+
+    Args:
+        settings: What is trained, on what.
+        split: The split.
+        **options: Further ones of `load_dataset`.
+    """
+    binarization = settings.binarization
+    if binarization == "dynamic" and split != "train":
+        binarization = "fixed"
+    options = {"batch_size": settings.batch_size, **options}
+    return load_dataset(
+        settings.dataset,
+        split,
+        binarization=binarization,
+        seed=settings.seed,
+        data_dir=settings.data_dir,
+        **options,
+    )
+
+
+def with_epochs(settings: TrainingSettings, steps_per_epoch: int) -> TrainingSettings:
+    """The settings with the epochs and the patience that None stands for."""
+    epochs = settings.epochs
+    if epochs is None:
+        epochs = min(max(math.ceil(STEPS / steps_per_epoch), FEWEST_EPOCHS), MOST_EPOCHS)
+    patience = settings.patience or max(epochs // 10, FEWEST_PATIENT_EPOCHS)
+    return dataclasses.replace(settings, epochs=epochs, patience=patience)
+
+
+def first_images(
+    settings: TrainingSettings, description: DatasetDescription, *, split: str, count: int
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """The first images of a split, and their labels where the data set has any.
+
+    Returns:
+        `[count, height, width, channels]`, binarised as for evaluation, and `[count]` or None.
+    """
+    labelled = description.class_names is not None
+    batches = load_split(settings, split, batch_size=count, shuffle=False, with_labels=labelled)
+    batch = next(iter(batches))
+    return (batch[0].numpy(), batch[1].numpy()) if labelled else (batch.numpy(), None)
+
+
+def write_figures(
+    vae: VAE,
+    settings: TrainingSettings,
+    folder: Path,
+    history: dict[str, list[float]] | None = None,
+) -> list[Path]:
+    """Draws samples, reconstructions, latents and the training curves into PNG files.
+
+    Args:
+        vae: A trained model.
+        settings: Those of its training; their data set gives the images.
+        folder: Where the files go.
+        history: The logs of the training by name; no curves where there are none.
+
+    Returns:
+        The files; none if the images have channels that nobody can look at.
+
+    Raises:
+        InputError: If the data set is not there.
+        OSError: If the folder cannot be written to.
+    """
+    if vae.image_shape[2] not in (1, 3):
+        return []
+    description = describe_dataset(settings.dataset, settings.data_dir)
+    images, labels = first_images(settings, description, split="test", count=1000)
+    figures = {
+        "samples": plots.samples(vae, seed=settings.seed),
+        "reconstructions": plots.reconstructions(vae, images),
+        "kl_per_dimension": plots.kl_per_dimension(vae, images),
+    }
+    if history:
+        figures["training_curves"] = plots.training_curves(history)
+    if vae.latent_dim == 2:
+        figures["latent_plane"] = plots.latent_plane(vae, images, labels)
+    else:
+        figures["latent_traversals"] = plots.latent_traversals(vae, images)
+    files = []
+    for name, figure in figures.items():
+        files.append(folder / f"{name}.png")
+        save_figure(figure, files[-1])
+    return files
+
+
+def _sentence_about_data(description, settings):
+    counts = description.num_examples
+    height, width, channels = description.image_shape
+    return (
+        f"{description.name}: {counts['train']:,} images to train on, {counts['validation']:,} to "
+        f"validate, {counts['test']:,} held out; {height}x{width}x{channels}, "
+        f"{settings.binarization} binarisation"
+    )
