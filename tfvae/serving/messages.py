@@ -103,6 +103,7 @@ def _add_field(message, name, number, element):
 
 _classes = _message_classes()
 TensorShapeProto = _classes["TensorShapeProto"]
+TensorInfo = _classes["TensorInfo"]
 TensorProto = _classes["TensorProto"]
 PredictRequest = _classes["PredictRequest"]
 PredictResponse = _classes["PredictResponse"]

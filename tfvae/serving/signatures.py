@@ -34,12 +34,12 @@ def signatures(
         num_importance_samples: What `score` draws for each image.
 
     Returns:
-        By name: `encode`, also as `serving_default` (images to mean and stddev), `decode` (latents to probabilities),
-        `reconstruct` (images to probabilities), `sample` (seeds to images, probabilities and
-        latents) and `score` (images and seeds to elbo, log_likelihood, reconstruction and kl, in
-        nats per image). The batch is dimension 0 of every input and output. Values are not
-        checked: a server puts several requests in one batch, and an assertion that one of them
-        trips would fail them all.
+        By name: `encode`, also as `serving_default` (images to mean and stddev), `decode` (latents
+        to probabilities), `reconstruct` (images to probabilities), `sample` (seeds to images,
+        probabilities and latents) and `score` (images and seeds to elbo, log_likelihood,
+        reconstruction and kl, in nats per image). The batch is dimension 0 of every input and
+        output. Values are not checked: a server puts several requests into one batch, and an
+        assertion that one of them trips would fail them all.
     """
     images_spec = tf.TensorSpec((None, *vae.image_shape), IMAGE_DTYPES[image_dtype], name="images")
     latents_spec = tf.TensorSpec((None, vae.latent_dim), tf.float32, name="latents")
