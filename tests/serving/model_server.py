@@ -1,0 +1,138 @@
+"""A server that speaks TensorFlow Serving's gRPC over an exported graph, for tests.
+
+The messages are the official ones, the graph is loaded and run as TensorFlow Serving does it:
+through the session loader, with the status codes and the words of the real server.
+"""
+
+import contextlib
+import threading
+import time
+from concurrent import futures
+
+import grpc
+import numpy as np
+import tensorflow as tf
+from tensorflow_serving.apis import (
+    get_model_metadata_pb2,
+    predict_pb2,
+    prediction_log_pb2,
+    prediction_service_pb2_grpc,
+)
+
+
+class LoadedVersion:
+    """A SavedModel in a session, as TensorFlow Serving has it."""
+
+    def __init__(self, path):
+        self.graph = tf.Graph()
+        self.session = tf.compat.v1.Session(graph=self.graph)
+        with self.graph.as_default():
+            meta_graph = tf.compat.v1.saved_model.loader.load(self.session, ["serve"], str(path))
+        self.signatures = meta_graph.signature_def
+
+    def run(self, signature_name, inputs):
+        signature = self.signatures[signature_name or "serving_default"]
+        return self.session.run(
+            {name: info.name for name, info in signature.outputs.items()},
+            {signature.inputs[name].name: value for name, value in inputs.items()},
+        )
+
+
+class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
+    def __init__(self, model, version, path):
+        self.model, self.version = model, version
+        self.loaded = LoadedVersion(path)
+        self.delay = 0.0
+        self.requests = []
+        self.compact = False
+        self.failures = []
+        self._warm_up(path)
+
+    def _warm_up(self, path):
+        """As TensorFlow Serving does: a version whose warm-up fails is not served."""
+        self.warmed_up = []
+        file = path / "assets.extra" / "tf_serving_warmup_requests"
+        for record in tf.data.TFRecordDataset([str(file)] if file.exists() else []):
+            log = prediction_log_pb2.PredictionLog.FromString(record.numpy())
+            assert log.WhichOneof("log_type") == "predict_log"
+            request = log.predict_log.request
+            self._run(request)
+            shapes = {name: tf.make_ndarray(x).shape for name, x in request.inputs.items()}
+            self.warmed_up.append((request.model_spec.signature_name, shapes))
+
+    def _run(self, request):
+        inputs = {name: tf.make_ndarray(tensor) for name, tensor in request.inputs.items()}
+        return self.loaded.run(request.model_spec.signature_name, inputs)
+
+    def _check_spec(self, spec, context):
+        version = spec.version.value if spec.HasField("version") else self.version
+        known_label = spec.version_label in ("", "stable")
+        if spec.name != self.model or version != self.version or not known_label:
+            wanted = f"Specific({spec.name}, {version})"
+            context.abort(grpc.StatusCode.NOT_FOUND, f"Servable not found for request: {wanted}")
+
+    def Predict(self, request, context):  # noqa: N802
+        self.requests.append(request)
+        if self.failures:
+            context.abort(self.failures.pop(0), "injected")
+        self._check_spec(request.model_spec, context)
+        time.sleep(self.delay)
+        signature = self.loaded.signatures.get(request.model_spec.signature_name)
+        if signature is None or set(signature.inputs) != set(request.inputs):
+            context.abort(grpc.StatusCode.INVALID_ARGUMENT, "input names do not match")
+        try:
+            outputs = self._run(request)
+        except (ValueError, tf.errors.OpError) as error:
+            context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error)[:200])
+        response = predict_pb2.PredictResponse(model_spec=request.model_spec)
+        for name, value in outputs.items():
+            tensor = tf.make_tensor_proto(value)
+            if not self.compact:
+                # The real server writes values, not bytes.
+                del tensor.float_val[:]
+                tensor.float_val.extend(value.ravel().tolist())
+                tensor.ClearField("tensor_content")
+            response.outputs[name].CopyFrom(tensor)
+        return response
+
+    def GetModelMetadata(self, request, context):  # noqa: N802
+        self._check_spec(request.model_spec, context)
+        signatures = get_model_metadata_pb2.SignatureDefMap()
+        for name, signature in self.loaded.signatures.items():
+            signatures.signature_def[name].CopyFrom(signature)
+        response = get_model_metadata_pb2.GetModelMetadataResponse(model_spec=request.model_spec)
+        response.metadata["signature_def"].Pack(signatures)
+        return response
+
+
+@contextlib.contextmanager
+def serve(model, path, port=0):
+    """Serves a version; gives the service and its port."""
+    server = grpc.server(
+        futures.ThreadPoolExecutor(8),
+        options=[("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)],
+    )
+    service = PredictionService(model, int(path.name), path)
+    prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(service, server)
+    service.port = server.add_insecure_port(f"127.0.0.1:{port}")
+    server.start()
+    try:
+        yield service
+    finally:
+        server.stop(grace=None).wait()
+
+
+def in_threads(count, function):
+    """The results of `function(0)` to `function(count - 1)`, all started together."""
+    barrier = threading.Barrier(count)
+
+    def started_together(index):
+        barrier.wait()
+        return function(index)
+
+    with futures.ThreadPoolExecutor(count) as pool:
+        return list(pool.map(started_together, range(count)))
+
+
+def stacked(values):
+    return {name: np.stack([value[name] for value in values]) for name in values[0]}

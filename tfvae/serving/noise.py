@@ -1,0 +1,97 @@
+"""Noise as a function of a seed a row: the same in any batch, in any process, on any machine."""
+
+import math
+
+import tensorflow as tf
+
+# Increment and multipliers of SplitMix64.
+_INCREMENT = 0x9E3779B97F4A7C15
+_MULTIPLIERS = (0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
+
+
+def random_words(
+    seeds: tf.Tensor, count: int | tf.Tensor, *, start: int | tf.Tensor = 0
+) -> tf.Tensor:
+    """Uniform 64-bit words, each a function of its row's seed and its position alone.
+
+    SplitMix64 used as a counter-based generator: word i of a row is state + i * increment, mixed,
+    where the state is the mixed seed. TensorFlow's own stateless generators take one seed for a
+    whole tensor, and a loop of them over the rows takes longer than the decoder.
+
+    Args:
+        seeds: int64 `[batch]`, any values.
+        count: How many words a row.
+        start: The position of the first one.
+
+    Returns:
+        uint64 `[batch, count]`.
+
+    References:
+        Steele, Lea and Flood. Fast Splittable Pseudorandom Number Generators. OOPSLA 2014.
+    """
+    increment = tf.constant(_INCREMENT, tf.uint64)
+    states = _mixed(tf.bitcast(seeds, tf.uint64) + increment)
+    positions = tf.cast(tf.range(count, dtype=tf.int64) + tf.cast(start, tf.int64), tf.uint64)
+    return _mixed(states[:, tf.newaxis] + positions * increment)
+
+
+def normal_word_count(count: int) -> int:
+    """How many words `standard_normal` takes for `count` values: they come in pairs."""
+    return count + count % 2
+
+
+def standard_normal(words: tf.Tensor, count: int, *, dtype: tf.DType) -> tf.Tensor:
+    """Standard normal noise.
+
+    Args:
+        words: uint64 `[..., normal_word_count(count)]`, random.
+        count: How many values a row.
+        dtype: Of the noise.
+
+    Returns:
+        `[..., count]`. It is computed in float64: vectorised arithmetic may round differently at
+        another place in the batch, and of that nothing is left in float32.
+
+    References:
+        Box and Muller. A Note on the Generation of Random Normal Deviates. Annals of Mathematical
+        Statistics 29(2), 1958.
+    """
+    bits = tf.bitcast(tf.bitwise.right_shift(words, tf.constant(12, tf.uint64)), tf.int64)
+    # 52 bits and a half are exact in float64: never 0, never 1.
+    for_radius, for_angle = tf.split((tf.cast(bits, tf.float64) + 0.5) * 2.0**-52, 2, axis=-1)
+    radius = tf.sqrt(-2.0 * tf.math.log(for_radius))
+    angle = 2.0 * math.pi * for_angle
+    values = tf.concat([radius * tf.cos(angle), radius * tf.sin(angle)], axis=-1)
+    return tf.cast(values[..., :count], dtype)
+
+
+def uniform_word_count(count: int) -> int:
+    """How many words `uniform` takes for `count` values: two values come from one word."""
+    return (count + 1) // 2
+
+
+def uniform(words: tf.Tensor, count: int) -> tf.Tensor:
+    """Uniform noise in [0, 1), of the 24 bits that a float32 holds.
+
+    Args:
+        words: uint64 `[batch, uniform_word_count(count)]`, random.
+        count: How many values a row.
+
+    Returns:
+        float32 `[batch, count]`.
+    """
+    words = tf.bitwise.bitwise_and(words, tf.constant(0x00FFFFFF_00FFFFFF, tf.uint64))
+    halves = tf.reshape(tf.bitcast(words, tf.int32), [-1, 2 * uniform_word_count(count)])
+    return tf.cast(halves[:, :count], tf.float32) * 2.0**-24
+
+
+def _mixed(words):
+    """The finaliser of SplitMix64, a bijection in which every bit moves every other."""
+    for shift, multiplier in zip((30, 27), _MULTIPLIERS, strict=True):
+        words = _xor_shifted(words, shift) * tf.constant(multiplier, tf.uint64)
+    return _xor_shifted(words, 31)
+
+
+def _xor_shifted(words, shift):
+    shifted = tf.bitwise.right_shift(words, tf.constant(shift, tf.uint64))
+    return tf.bitwise.bitwise_xor(words, shifted)
