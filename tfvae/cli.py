@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib.metadata
+import logging
 import os
 import sys
 import tempfile
@@ -59,7 +60,14 @@ def _quiet_start() -> Iterator[None]:
 
 def _commands():
     with _quiet_start():
+        import tensorflow as tf
+
         from tfvae import commands
+
+        # What is said about devices is said when they are first asked for.
+        tf.config.list_logical_devices()
+    for library in ("absl", "tensorflow"):
+        logging.getLogger(library).setLevel(logging.ERROR)
     return commands
 
 
@@ -91,7 +99,6 @@ JsonOption = Annotated[Path | None, typer.Option("--json", help="Also write the 
 OverwriteOption = Annotated[
     bool, typer.Option("--overwrite", help="Replace the output where it exists.")
 ]
-DATA_OF_THE_RUN = "those of the training run"
 
 
 @app.callback()
@@ -145,7 +152,7 @@ def train(
         int | None,
         typer.Option(
             help="Passes over the training images.",
-            show_default="as many as make 25,000 steps, from 50 to 300",
+            show_default="as many as make 25,000 steps, from 50 to 200",
         ),
     ] = None,
     patience: Annotated[

@@ -32,7 +32,7 @@ class TrainingSettings:
         learning_rate: Of Adam, at the start; it falls to 0 along a cosine.
         batch_size: Images a step.
         epochs: Passes over the training images; None for as many as make about 25,000 steps, but
-            no fewer than 50 and no more than 300.
+            no fewer than 50 and no more than 200.
         patience: After how many epochs without a better validation ELBO training stops; None for
             a tenth of the epochs, but no fewer than 10.
         seed: Of everything random.

@@ -24,7 +24,7 @@ from tfvae.summaries import tensorboard
 from tfvae.vae import VAE
 
 STEPS = 25_000
-FEWEST_EPOCHS, MOST_EPOCHS = 50, 300
+FEWEST_EPOCHS, MOST_EPOCHS = 50, 200
 FEWEST_PATIENT_EPOCHS = 10
 
 # In one execution of the compiled loop: enough that what Keras does between two is not felt.
@@ -225,7 +225,7 @@ def write_figures(
     images, labels = first_images(settings, description, split="test", count=1000)
     figures = {
         "samples": plots.samples(vae, seed=settings.seed),
-        "reconstructions": plots.reconstructions(vae, images),
+        "reconstructions": plots.reconstructions(vae, images[:20]),
         "kl_per_dimension": plots.kl_per_dimension(vae, images),
     }
     if history:

@@ -302,6 +302,9 @@ class VAE(keras.Model):
             targets = _some_targets(targets, sample_weight)
             arguments["validation_data"] = (images, targets, sample_weight)
         arguments["y"] = _some_targets(arguments.get("y"), arguments.get("sample_weight"))
+        if isinstance(x, tf.data.Dataset):
+            # Which shuffles itself or not; asking for it, as Keras's default does, is a warning.
+            arguments["shuffle"] = False
         self._check_data(x)
         self._check_data(validation_data, name="validation images")
         return super().fit(**arguments)
