@@ -77,5 +77,7 @@ def enlarge(image: np.ndarray) -> np.ndarray:
     Returns:
         uint8 array `[28, 28, 1]`, values in 0 to 255.
     """
-    grey = Image.fromarray(np.round(image * (255 / SOURCE_MAXIMUM)).astype(np.uint8))
-    return np.asarray(grey.resize((IMAGE_SIZE, IMAGE_SIZE), Image.Resampling.BICUBIC))[..., None]
+    # As floats: between the two passes, bytes would cut off what the splines overshoot.
+    grey = Image.fromarray((image * (255 / SOURCE_MAXIMUM)).astype(np.float32))
+    large = grey.resize((IMAGE_SIZE, IMAGE_SIZE), Image.Resampling.BICUBIC)
+    return np.clip(np.round(large), 0, 255).astype(np.uint8)[..., None]
