@@ -289,7 +289,7 @@ def test_validation_is_cut_from_train_and_never_from_test(synthetic_data_dir, st
 
 def test_dynamic_frequencies_are_the_intensities(synthetic_data_dir):
     batches = load_dataset(
-        "synthetic_colour", batch_size=45, seed=3, data_dir=synthetic_data_dir, shuffle=False
+        "synthetic_colour", batch_size=15, seed=3, data_dir=synthetic_data_dir, shuffle=False
     )
     images = np.stack(epochs(batches, 15))  # [15, 45, 5, 7, 3]
     frequency = images.mean(axis=(0, 1, 2, 3))

@@ -9,6 +9,7 @@ import json
 import os
 import statistics
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -59,10 +60,13 @@ def main() -> None:
 
     has_model = importlib.util.find_spec("tfvae.vae") is not None
     shared = Path(__file__).parents[3] / "shared" / "data" / "tfds"
+    own = tempfile.TemporaryDirectory()  # the digits are not to be left in a shared folder
+    data_dirs = {
+        "digits": own.name,
+        "mnist": os.environ.get("TFDS_DATA_DIR") or (shared if shared.is_dir() else None),
+    }
     rows = []
-    for name in ("digits", "mnist"):
-        data_dir = os.environ.get("TFDS_DATA_DIR") or (shared if shared.is_dir() else None)
-        data_dir = None if name == "digits" else data_dir
+    for name, data_dir in data_dirs.items():
         for binarization in ("dynamic", "fixed"):
             start = time.perf_counter()
             try:
