@@ -82,7 +82,8 @@ def enlarge(image: np.ndarray) -> np.ndarray:
     Returns:
         uint8 array `[28, 28, 1]`, values in 0 to 255.
     """
-    grey = Image.fromarray(np.round(image * (255 / SOURCE_MAXIMUM)).astype(np.uint8))
+    # As floats: between the two passes, bytes would cut off what the splines overshoot.
+    grey = Image.fromarray((image * (255 / SOURCE_MAXIMUM)).astype(np.float32))
     size = IMAGE_SIZE - 2 * MARGIN
     large = np.asarray(grey.resize((size, size), Image.Resampling.BICUBIC))
-    return np.pad(large, MARGIN)[..., np.newaxis]
+    return np.pad(np.clip(np.round(large), 0, 255).astype(np.uint8), MARGIN)[..., np.newaxis]

@@ -105,7 +105,8 @@ def repeatable_epochs(
         def finish_batch(step: tf.Tensor, tensors: tuple[tf.Tensor, ...]):
             return finish(tf.random.fold_in(noise_seed, step), *tensors)
 
-        return epoch_batches(order_seed).enumerate().map(finish_batch)
+        steps = tf.data.Dataset.counter()
+        return tf.data.Dataset.zip(steps, epoch_batches(order_seed)).map(finish_batch)
 
     options = tf.data.Options()
     # Workers must share out the batches of one order: the files are not what they could share.

@@ -114,11 +114,11 @@ def _prepared_by_another(builder: tfds.core.DatasetBuilder) -> bool:
 
 def _download_and_prepare(builder: tfds.core.DatasetBuilder) -> None:
     name = builder.info.full_name
+    fetch = f"import tensorflow_datasets as tfds; tfds.load('{name.rpartition('/')[0]}')"
     advice = (
         f"It is not in {_data_root(builder)}. Where there is a network, "
-        f"`python -c \"import tensorflow_datasets as tfds; tfds.load('{builder.name}')\"` fetches "
-        "it; where it lies elsewhere, name that TFDS data directory as data_dir, --data-dir or "
-        "TFDS_DATA_DIR"
+        f'`python -c "{fetch}"` fetches it; where it lies elsewhere, name that TFDS data directory '
+        "as data_dir, --data-dir or TFDS_DATA_DIR"
     )
     _check_network(builder, advice)
     try:
