@@ -156,7 +156,7 @@ class ELBO(Objective):
         penalty = kl
         if self.free_bits:
             is_above = tf.reduce_mean(kl, axis=0) > self.free_bits
-            penalty = tf.where(is_above, kl, tf.cast(self.free_bits, kl.dtype))
+            penalty = tf.where(is_above, kl, tf.constant(self.free_bits, kl.dtype))
         kl, penalty = tf.reduce_sum(kl, axis=-1), tf.reduce_sum(penalty, axis=-1)
         beta = tf.cast(self._beta, kl.dtype)
         return Terms(reconstruction - beta * penalty, reconstruction=reconstruction, kl=kl)
