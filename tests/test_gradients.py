@@ -5,9 +5,11 @@ import tensorflow as tf
 
 import tfvae
 from tfvae import gradients
+from tfvae.distributions import SMALLEST_STDDEV
 from tfvae.errors import InputError
 from tfvae.gradients import gradient_draws, gradient_variance
 from tfvae.objectives import ELBO, IWAE
+from tfvae.randomness import stateless_seed
 
 IMAGE_SHAPE = (2, 2, 1)
 IMAGES = np.array([[1, 0, 1, 1], [0, 0, 1, 0], [1, 1, 1, 0]], np.float64).reshape(-1, *IMAGE_SHAPE)
@@ -33,8 +35,7 @@ def vae_of_known_posterior(latent_dim=2):
     vae.decoder.set_weights([np.zeros_like(kernel), *others])
     *others, kernel, bias = vae.encoder.get_weights()
     bias = np.zeros_like(bias)
-    smallest = tfvae.distributions.SMALLEST_STDDEV
-    bias[latent_dim:] = np.log(np.expm1(1 - smallest)) - np.log(np.expm1(1))
+    bias[latent_dim:] = np.log(np.expm1(1 - SMALLEST_STDDEV)) - np.log(np.expm1(1))
     vae.encoder.set_weights([*others, np.zeros_like(kernel), bias])
     return vae
 
@@ -59,7 +60,7 @@ def test_variance_is_that_of_the_draws():
 def test_draws_are_gradients_of_the_mean_objective():
     vae = small_vae()
     objective = ELBO()
-    seed = tfvae.randomness.stateless_seed(7)
+    seed = stateless_seed(7)
     for index, draw in enumerate(gradient_draws(vae, IMAGES, objective, num_draws=2, seed=7)):
         with tf.GradientTape() as tape:
             terms = objective(

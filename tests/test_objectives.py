@@ -8,6 +8,7 @@ import tensorflow_probability as tfp
 
 import tfvae
 from tfvae import objectives
+from tfvae.distributions import SMALLEST_STDDEV
 from tfvae.errors import InputError
 from tfvae.gradients import gradient_draws
 from tfvae.objectives import ELBO, IWAE, ForwardKL
@@ -51,10 +52,9 @@ def vae_of_known_posterior(latent_dim=2):
     kernel, *others = vae.decoder.get_weights()
     vae.decoder.set_weights([np.zeros_like(kernel), *others])
     *others, kernel, bias = vae.encoder.get_weights()
-    smallest = tfvae.distributions.SMALLEST_STDDEV
     bias = np.zeros_like(bias)
-    # softplus(unit scale + bias) = 1 - smallest, so that the standard deviation is 1.
-    bias[latent_dim:] = np.log(np.expm1(1 - smallest)) - np.log(np.expm1(1))
+    # softplus(unit scale + bias) = 1 - SMALLEST_STDDEV, so that the standard deviation is 1.
+    bias[latent_dim:] = np.log(np.expm1(1 - SMALLEST_STDDEV)) - np.log(np.expm1(1))
     vae.encoder.set_weights([*others, np.zeros_like(kernel), bias])
     np.testing.assert_allclose(vae.encode(IMAGES).stddev(), 1, rtol=1e-12)
     return vae

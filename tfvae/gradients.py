@@ -74,7 +74,7 @@ def gradient_variance(
         ...     "score function": tfvae.objectives.ELBO(gradient="score_function"),
         ... }
         >>> {
-        ...     name: tfvae.gradient_variance(vae, images, estimator, seed=0)["encoder"].total
+        ...     name: tfvae.gradients.gradient_variance(vae, images, estimator, seed=0)["encoder"].total
         ...     for name, estimator in estimators.items()
         ... }
 
