@@ -73,10 +73,9 @@ def gradient_variance(
         ...     "reparametrized": tfvae.objectives.ELBO(),
         ...     "score function": tfvae.objectives.ELBO(gradient="score_function"),
         ... }
-        >>> {
-        ...     name: tfvae.gradients.gradient_variance(vae, images, estimator, seed=0)["encoder"].total
-        ...     for name, estimator in estimators.items()
-        ... }
+        >>> for name, estimator in estimators.items():
+        ...     variance = tfvae.gradients.gradient_variance(vae, images, estimator, seed=0)
+        ...     print(name, variance["encoder"].total)
 
     References:
         Mohamed et al. Monte Carlo Gradient Estimation in Machine Learning. 2019. arXiv:1906.10652.
