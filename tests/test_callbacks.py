@@ -108,11 +108,11 @@ class TestKLWarmup:
             fit(vae, images, KLWarmup(epochs=3), epochs=4, initial_epoch=1)
 
     def test_a_new_objective_sets_a_new_end(self, images):
-        vae, warmup = compiled_vae(), KLWarmup(epochs=1)
-        fit(vae, images, warmup)
-        vae.compile(objective=tfvae.objectives.ELBO(beta=0.25))
-        fit(vae, images, warmup)
-        assert vae.objective.beta == 0.25
+        vae, warmup, record = compiled_vae(), KLWarmup(epochs=1), RecordBeta()
+        fit(vae, images, warmup, epochs=1)
+        vae.compile(objective=tfvae.objectives.ELBO(beta=0.25), run_eagerly=True)
+        fit(vae, images, warmup, record, epochs=2)
+        np.testing.assert_allclose(record.in_training, [*np.arange(4) / 16, *[0.25] * 4])
 
     def test_several_steps_in_one_execution(self, images):
         vae, record = compiled_vae(run_eagerly=False, steps_per_execution=3), RecordBeta()

@@ -34,7 +34,7 @@ def mlp_encoder(
         InputError: If a size is not positive.
     """
     _check_sizes(image_shape, latent_dim, hidden=hidden)
-    images = keras.Input(image_shape, name="images")
+    images = _input(image_shape, "images", dtype)
     features = keras.layers.Flatten(name="pixels", dtype=dtype)(images)
     features = _dense_layers(features, hidden, activation, dtype)
     return keras.Model(images, _posterior_parameters(features, latent_dim, dtype), name="encoder")
@@ -63,7 +63,7 @@ def mlp_decoder(
         InputError: If a size is not positive.
     """
     _check_sizes(image_shape, latent_dim, hidden=hidden)
-    latents = keras.Input((latent_dim,), name="latents")
+    latents = _input((latent_dim,), "latents", dtype)
     features = _dense_layers(latents, tuple(reversed(hidden)), activation, dtype)
     features = keras.layers.Dense(math.prod(image_shape), name="pixels", dtype=dtype)(features)
     logits = keras.layers.Reshape(image_shape, name="logits", dtype=dtype)(features)
@@ -95,7 +95,7 @@ def conv_encoder(
         InputError: If a size is not positive.
     """
     _check_sizes(image_shape, latent_dim, filters=filters, hidden=[hidden])
-    images = keras.Input(image_shape, name="images")
+    images = _input(image_shape, "images", dtype)
     features = images
     for index, count in enumerate(filters):
         features = keras.layers.Conv2D(
@@ -139,7 +139,7 @@ def conv_decoder(
     """
     _check_sizes(image_shape, latent_dim, filters=filters, hidden=[hidden])
     sizes = _halved_sizes(image_shape, len(filters))
-    latents = keras.Input((latent_dim,), name="latents")
+    latents = _input((latent_dim,), "latents", dtype)
     features = _dense_layers(latents, [hidden], activation, dtype)
     features = _feature_map(features, (*sizes[-1], filters[-1]), activation, dtype)
     outputs = [*filters[:-1], None]
@@ -188,7 +188,7 @@ def resnet_encoder(
         He et al. Identity Mappings in Deep Residual Networks. 2016. arXiv:1603.05027.
     """
     _check_sizes(image_shape, latent_dim, filters=filters, hidden=[hidden], blocks=[blocks])
-    images = keras.Input(image_shape, name="images")
+    images = _input(image_shape, "images", dtype)
     features = images
     for stage, count in enumerate(filters):
         features = keras.layers.Conv2D(
@@ -233,7 +233,7 @@ def resnet_decoder(
     """
     _check_sizes(image_shape, latent_dim, filters=filters, hidden=[hidden], blocks=[blocks])
     sizes = _halved_sizes(image_shape, len(filters))
-    latents = keras.Input((latent_dim,), name="latents")
+    latents = _input((latent_dim,), "latents", dtype)
     features = _dense_layers(latents, [hidden], activation, dtype)
     features = _feature_map(features, (*sizes[-1], filters[-1]), None, dtype)
     for stage in reversed(range(len(filters))):
@@ -299,6 +299,12 @@ def _check_sizes(image_shape, latent_dim, **sizes):
                 raise InputError(f"{name} must be made of positive integers; got {value!r}")
     if not sizes.get("filters", [1]):
         raise InputError("filters must name at least one convolution; got none")
+
+
+def _input(shape, name, dtype):
+    # Of the variables' type: a float32 input would round the latents of a float64 model.
+    dtype = keras.dtype_policies.get(dtype or keras.config.dtype_policy()).variable_dtype
+    return keras.Input(shape, name=name, dtype=dtype)
 
 
 def _dense_layers(features, hidden, activation, dtype):

@@ -1,6 +1,7 @@
 """What is maximised: small serialisable classes over distributions and tensors."""
 
 import abc
+import functools
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -56,8 +57,8 @@ class Objective(abc.ABC):
             images: `[batch, height, width, channels]`, floating, in [0, 1].
             posterior: q(Z|x), of batch shape `[batch]` and event shape `[latent_dim]`.
             prior: p(Z), of batch shape `[]` and event shape `[latent_dim]`.
-            decode: Latents `[batch, latent_dim]` to the likelihood p(X|z), of batch shape
-                `[batch]` and event shape `[height, width, channels]`.
+            decode: Latents `[..., latent_dim]` to the likelihood p(X|z), of batch shape `[...]`
+                and event shape `[height, width, channels]`.
             seed: int32 `[2]`, of the noise.
 
         Returns:
@@ -78,32 +79,50 @@ class Objective(abc.ABC):
 class ELBO(Objective):
     """The evidence lower bound, E_q[log p(x|z)] - beta KL(q(Z|x) || p(Z)).
 
-    The expectation is estimated from reparametrised samples, z = mean + stddev * noise. The KL is
-    closed-form, or estimated from the same samples: with beta = 1 this is the Monte Carlo form
-    E_q[log p(x|z) p(z) / q(z|x)].
+    The KL is closed-form, or estimated from the same samples as the expectation: with beta = 1
+    this is the Monte Carlo form E_q[log p(x|z) p(z) / q(z|x)].
 
     Args:
         beta: The weight of the KL, at least 0. It may be set while training goes on and takes
             effect from the next step.
         num_samples: How many latents are drawn per image.
         analytic_kl: Whether the KL is closed-form.
+        free_bits: The nats that each latent dimension has free: where its KL, averaged over the
+            batch, is below, that number stands for it, and its gradient is zero. (The paper's
+            lambda, with each dimension a group of its own.)
+        gradient: How the expectation's gradient with respect to q is estimated.
+            `"reparametrized"`: through the samples z = mean + stddev * noise.
+            `"score_function"`: from the gradient of log q(z|x), which asks nothing of the decoder
+            and is so noisy that it is here to be compared, not to be trained with.
 
     Raises:
-        InputError: If `beta` is negative or not finite, or `num_samples` is not positive.
+        InputError: If `beta` or `free_bits` is negative or not finite, `num_samples` is not
+            positive, or there is no such `gradient`.
 
     References:
         Kingma and Welling. Auto-Encoding Variational Bayes. 2013. arXiv:1312.6114.
         Higgins et al. beta-VAE: Learning Basic Visual Concepts with a Constrained Variational
         Framework. ICLR 2017.
+        Kingma et al. Improved Variational Inference with Inverse Autoregressive Flow. 2016.
+        arXiv:1606.04934 (free bits).
+        Williams. Simple Statistical Gradient-Following Algorithms for Connectionist Reinforcement
+        Learning. Machine Learning 8, 1992 (the score function).
     """
 
-    def __init__(self, beta: float = 1.0, num_samples: int = 1, analytic_kl: bool = True):
-        if isinstance(num_samples, bool) or not isinstance(num_samples, int) or num_samples < 1:
-            raise InputError(f"num_samples must be an integer of at least 1; got {num_samples!r}")
+    def __init__(
+        self,
+        beta: float = 1.0,
+        num_samples: int = 1,
+        analytic_kl: bool = True,
+        free_bits: float = 0.0,
+        gradient: str = "reparametrized",
+    ):
         # A variable, so that the compiled training step reads what was set last.
-        self._beta = tf.Variable(_checked_beta(beta), trainable=False, dtype=tf.float32)
-        self.num_samples = num_samples
+        self._beta = tf.Variable(_nonnegative("beta", beta), trainable=False, dtype=tf.float32)
+        self.num_samples = _at_least("num_samples", num_samples, 1)
         self.analytic_kl = analytic_kl
+        self.free_bits = _nonnegative("free_bits", free_bits)
+        self.gradient = _one_of("gradient", gradient, ("reparametrized", "score_function"))
 
     @property
     def beta(self) -> float:
@@ -112,20 +131,35 @@ class ELBO(Objective):
 
     @beta.setter
     def beta(self, beta: float) -> None:
-        self._beta.assign(_checked_beta(beta))
+        self._beta.assign(_nonnegative("beta", beta))
 
     def __call__(self, images, *, posterior, prior, decode, seed):
         """See `Objective.__call__`."""
         latents = posterior.sample(self.num_samples, seed=seed)
-        reconstruction = tf.reduce_mean(
-            log_likelihood_of_latents(images, latents, decode=decode), axis=0
+        expectation = functools.partial(
+            tfp.monte_carlo.expectation,
+            samples=latents,
+            use_reparameterization=self.gradient == "reparametrized",
         )
+        reconstruction = expectation(
+            lambda latents: decode(latents).log_prob(images), log_prob=posterior.log_prob
+        )
+        # By dimension, for free bits: both distributions are factorial.
+        posterior, prior = posterior.distribution, prior.distribution
         if self.analytic_kl:
             kl = tfd.kl_divergence(posterior, prior)
         else:
-            kl = tf.reduce_mean(posterior.log_prob(latents) - prior.log_prob(latents), axis=0)
+            kl = expectation(
+                lambda latents: posterior.log_prob(latents) - prior.log_prob(latents),
+                log_prob=posterior.log_prob,
+            )
+        penalty = kl
+        if self.free_bits:
+            is_above = tf.reduce_mean(kl, axis=0) > self.free_bits
+            penalty = tf.where(is_above, kl, tf.constant(self.free_bits, kl.dtype))
+        kl, penalty = tf.reduce_sum(kl, axis=-1), tf.reduce_sum(penalty, axis=-1)
         beta = tf.cast(self._beta, kl.dtype)
-        return Terms(reconstruction - beta * kl, reconstruction=reconstruction, kl=kl)
+        return Terms(reconstruction - beta * penalty, reconstruction=reconstruction, kl=kl)
 
     def get_config(self):
         """The arguments that make an equal objective, `beta` as it stands now."""
@@ -133,40 +167,128 @@ class ELBO(Objective):
             "beta": self.beta,
             "num_samples": self.num_samples,
             "analytic_kl": self.analytic_kl,
+            "free_bits": self.free_bits,
+            "gradient": self.gradient,
         }
 
 
-def log_likelihood_of_latents(
-    images: tf.Tensor,
-    latents: tf.Tensor,
-    *,
-    decode: Callable[[tf.Tensor], tfd.Distribution],
-) -> tf.Tensor:
-    """The log-likelihood log p(x|z) of several latents per image, decoded in one batch.
+@keras.saving.register_keras_serializable(package="tfvae")
+class IWAE(Objective):
+    """The importance-weighted bound, E_q[log mean_i p(x|z_i) p(z_i) / q(z_i|x)].
+
+    With one sample it is the ELBO; it grows with the number of samples, towards log p(x). It has
+    no `beta`: a weighted KL has no importance weights whose mean is p(x).
 
     Args:
-        images: `[batch, height, width, channels]`.
-        latents: `[num_samples, batch, latent_dim]`.
-        decode: Latents `[n, latent_dim]` to the likelihood p(X|z).
+        num_samples: How many latents are drawn per image.
+        gradient: How the encoder's gradient is estimated; the decoder's is the same with both.
+            `"plain"`: through the reparametrised samples and through log q(z|x). Its signal drowns
+            in its noise as the number of samples grows.
+            `"doubly_reparametrized"`: through the samples alone, by squared importance weights: of
+            equal mean and lower variance. With one sample it is the path derivative ("sticking
+            the landing"), whose variance is zero where q(Z|x) is the posterior.
 
-    Returns:
-        `[num_samples, batch]`, in nats per image.
+    Raises:
+        InputError: If `num_samples` is not positive, or there is no such `gradient`.
+
+    References:
+        Burda et al. Importance Weighted Autoencoders. 2015. arXiv:1509.00519.
+        Tucker et al. Doubly Reparameterized Gradient Estimators for Monte Carlo Objectives. 2018.
+        arXiv:1810.04152.
+        Roeder et al. Sticking the Landing: Simple, Lower-Variance Gradient Estimators for
+        Variational Inference. 2017. arXiv:1703.09194.
+        Rainforth et al. Tighter Variational Bounds are Not Necessarily Better. 2018.
+        arXiv:1802.04537.
     """
-    num_samples = tf.shape(latents)[0]
-    likelihood = decode(tf.reshape(latents, [-1, latents.shape[-1]]))
-    if latents.shape[0] != 1:
-        images = tf.tile(images, [num_samples, 1, 1, 1])
-    return tf.reshape(likelihood.log_prob(images), tf.shape(latents)[:2])
+
+    def __init__(self, num_samples: int = 5, gradient: str = "plain"):
+        self.num_samples = _at_least("num_samples", num_samples, 1)
+        self.gradient = _one_of("gradient", gradient, ("plain", "doubly_reparametrized"))
+
+    def __call__(self, images, *, posterior, prior, decode, seed):
+        """See `Objective.__call__`."""
+        latents, density = posterior.sample(self.num_samples, seed=seed), posterior
+        if self.gradient == "doubly_reparametrized":
+            # What comes back to the latents has the importance weights as a factor already. Only
+            # on the way on to the encoder they get it once more: the decoder keeps the plain one.
+            latents = _with_gradient_times(latents, lambda: tf.nn.softmax(log_weights, axis=0))
+            density = _without_gradient(posterior)
+        log_likelihood = decode(latents).log_prob(images)
+        log_weights = log_likelihood + prior.log_prob(latents) - density.log_prob(latents)
+        return Terms(
+            _log_mean_exp(log_weights),
+            reconstruction=tf.reduce_mean(log_likelihood, axis=0),
+            kl=tfd.kl_divergence(posterior, prior),
+        )
+
+    def get_config(self):
+        """The arguments that make an equal objective."""
+        return {"num_samples": self.num_samples, "gradient": self.gradient}
 
 
-_BY_NAME: dict[str, type[Objective]] = {"elbo": ELBO}
+@keras.saving.register_keras_serializable(package="tfvae")
+class ForwardKL(Objective):
+    """The ELBO with the arguments of its KL swapped, log p(x) - KL(p(Z|x) || q(Z|x)).
+
+    The encoder minimises the KL and the decoder maximises the importance-weighted bound on
+    log p(x), both from the same samples of q, by self-normalised importance weights: reweighted
+    wake-sleep without the sleep phase. So q covers the posterior rather than one mode of it, and
+    no gradient passes through the samples. Being a ratio estimate, the KL is biased, the less the
+    more samples there are; with a single one it is zero and teaches the encoder nothing.
+
+    Args:
+        num_samples: How many latents are drawn per image, at least 2.
+
+    Raises:
+        InputError: If `num_samples` is below 2.
+
+    References:
+        Bornschein and Bengio. Reweighted Wake-Sleep. 2014. arXiv:1406.2751.
+        Le et al. Revisiting Reweighted Wake-Sleep for Models with Stochastic Control Flow. 2018.
+        arXiv:1805.10469.
+    """
+
+    def __init__(self, num_samples: int = 5):
+        self.num_samples = _at_least("num_samples", num_samples, 2)
+
+    def __call__(self, images, *, posterior, prior, decode, seed):
+        """See `Objective.__call__`."""
+        latents = tf.stop_gradient(posterior.sample(self.num_samples, seed=seed))
+        log_likelihood = decode(latents).log_prob(images)
+        log_joint = log_likelihood + prior.log_prob(latents)
+        bound = _log_mean_exp(log_joint - tf.stop_gradient(posterior.log_prob(latents)))
+
+        def divergence(latents):
+            # u = p(z|x) / q(z|x), with the bound for the log p(x) that is not known.
+            log_ratio = tf.stop_gradient(log_joint - bound) - posterior.log_prob(latents)
+            return tfp.vi.kl_forward(log_ratio)
+
+        # The score function's and the ratio's own gradient leave -u times that of log q(z|x).
+        forward_kl = tfp.monte_carlo.expectation(
+            divergence,
+            samples=latents,
+            log_prob=posterior.log_prob,
+            use_reparameterization=False,
+        )
+        return Terms(
+            bound - forward_kl,
+            reconstruction=tf.reduce_mean(log_likelihood, axis=0),
+            kl=tfd.kl_divergence(posterior, prior),
+        )
+
+    def get_config(self):
+        """The arguments that make an equal objective."""
+        return {"num_samples": self.num_samples}
+
+
+_BY_NAME: dict[str, type[Objective]] = {"elbo": ELBO, "iwae": IWAE, "forward_kl": ForwardKL}
 
 
 def get(identifier: str | Objective) -> Objective:
     """The objective of a name, or the objective itself.
 
     Args:
-        identifier: `"elbo"`, or an `Objective`.
+        identifier: `"elbo"`, `"iwae"`, `"forward_kl"`, or an `Objective`.
 
     Returns:
         The objective.
@@ -184,7 +306,45 @@ def get(identifier: str | Objective) -> Objective:
     )
 
 
-def _checked_beta(beta):
-    if not math.isfinite(beta) or beta < 0:
-        raise InputError(f"beta must be a finite number of at least 0; got {beta!r}")
-    return float(beta)
+def _log_mean_exp(log_weights):
+    """The log of the mean over the samples, dimension 0."""
+    num_samples = tf.cast(tf.shape(log_weights)[0], log_weights.dtype)
+    return tf.reduce_logsumexp(log_weights, axis=0) - tf.math.log(num_samples)
+
+
+def _with_gradient_times(latents, weights):
+    """The latents as they are; their gradient is multiplied by weights known only by then.
+
+    Args:
+        latents: `[num_samples, batch, latent_dim]`.
+        weights: Gives `[num_samples, batch]`; called when the gradient is asked for.
+    """
+
+    @tf.custom_gradient
+    def identity(latents):
+        return tf.identity(latents), lambda gradient: gradient * weights()[..., tf.newaxis]
+
+    return identity(latents)
+
+
+def _without_gradient(distribution):
+    """The distribution with parameters that pass no gradient on."""
+    return tf.nest.map_structure(tf.stop_gradient, distribution, expand_composites=True)
+
+
+def _at_least(name, number, minimum):
+    if isinstance(number, bool) or not isinstance(number, int) or number < minimum:
+        raise InputError(f"{name} must be an integer of at least {minimum}; got {number!r}")
+    return number
+
+
+def _nonnegative(name, number):
+    if not math.isfinite(number) or number < 0:
+        raise InputError(f"{name} must be a finite number of at least 0; got {number!r}")
+    return float(number)
+
+
+def _one_of(name, choice, choices):
+    if choice not in choices:
+        raise InputError(f"{name} must be {' or '.join(map(repr, choices))}; got {choice!r}")
+    return choice

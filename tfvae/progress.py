@@ -5,7 +5,7 @@ from typing import Any
 
 import keras
 from rich.console import Console
-from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
 # A refresh draws the bar anew, which takes milliseconds: often enough to look alive, and no more.
@@ -35,18 +35,16 @@ class Progress(keras.callbacks.Callback):
         self._steps = self.params.get("steps")
         self._epoch = self._step = 0
         self._began = self._last_shown = time.monotonic()
+        self._shown = None
         self._terms: dict[str, float] = {}
         self._task = None
         if self.console.is_interactive:
             self._bar = Bar(
+                BarColumn(bar_width=self.console.width // 8),
+                TimeRemainingColumn(elapsed_when_finished=True),
                 TextColumn("{task.description}"),
-                BarColumn(bar_width=None),
-                TimeElapsedColumn(),
-                TextColumn("left"),
-                TimeRemainingColumn(),
                 console=self.console,
                 auto_refresh=False,
-                expand=True,
             )
             self._bar.start()
 
@@ -81,7 +79,8 @@ class Progress(keras.callbacks.Callback):
         if self._bar and self._task is not None:
             # Stopped early or not, nothing is left to do.
             self._bar.update(self._task, total=self._epoch)
-        self._show()
+        if self._bar or self._shown != (self._epoch, self._step):
+            self._show()
         self.stop()
 
     def stop(self) -> None:
@@ -92,12 +91,16 @@ class Progress(keras.callbacks.Callback):
 
     def _show(self):
         self._last_shown = time.monotonic()
-        parts = [f"epoch {self._epoch}/{self.params['epochs']}"]
+        self._shown = (self._epoch, self._step)
+        # The epoch that is running, or the last one that is done.
+        parts = [f"epoch {self._epoch + bool(self._step)}/{self.params['epochs']}"]
         if self._step:
             parts.append(f"step {self._step}/{self._steps or '?'}")
         parts += [f"{name} {value:.2f}" for name, value in self._terms.items()]
         if self._bar:
             completed = self._epoch + (self._step / self._steps if self._steps else 0.0)
+            finished = completed >= self._bar.tasks[self._task].total
+            parts.insert(0, "done" if finished else "left")
             self._bar.update(
                 self._task, description="  ".join(parts), completed=completed, refresh=True
             )

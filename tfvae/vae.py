@@ -134,25 +134,31 @@ class VAE(keras.Model):
         """The likelihood p(X|z).
 
         Args:
-            latents: `[batch, latent_dim]`, floating.
+            latents: `[..., latent_dim]`, floating: one for each image, or with more leading
+                dimensions, such as `[num_samples, batch, latent_dim]`, all decoded in one batch.
             training: Passed on to the decoder.
 
         Returns:
-            A factorial Bernoulli of batch shape `[batch]` and event shape
+            A factorial Bernoulli of batch shape `[...]` and event shape
             `[height, width, channels]`.
 
         Raises:
             InputError: If `latents` are of another shape or type.
         """
         latents = tf.convert_to_tensor(latents)
+        shape = latents.shape
         if not (
-            latents.dtype.is_floating and latents.shape.is_compatible_with((None, self.latent_dim))
+            latents.dtype.is_floating
+            and shape.rank not in (None, 0, 1)
+            and shape[-1:].is_compatible_with([self.latent_dim])
         ):
             raise InputError(
-                f"latents must be floats of shape [batch, {self.latent_dim}]; got "
-                f"{latents.dtype.name} of shape {latents.shape}"
+                f"latents must be floats of shape [..., {self.latent_dim}], with a batch in front; "
+                f"got {latents.dtype.name} of shape {shape}"
             )
-        logits = self.decoder(latents, training=training)
+        logits = self.decoder(tf.reshape(latents, [-1, self.latent_dim]), training=training)
+        if shape.rank > 2:
+            logits = tf.reshape(logits, tf.concat([tf.shape(latents)[:-1], self.image_shape], 0))
         return distributions.factorial_bernoulli(logits, dtype=self.distribution_dtype)
 
     def sample(self, count: int, seed: int | None = None, mean: bool = False) -> tf.Tensor:
@@ -230,7 +236,8 @@ class VAE(keras.Model):
 
         Args:
             optimizer: As in Keras.
-            objective: `"elbo"`, or an instance such as `tfvae.objectives.ELBO(beta=0.5)`.
+            objective: `"elbo"`, `"iwae"`, `"forward_kl"`, or an instance such as
+                `tfvae.objectives.ELBO(beta=0.5)`.
             **kwargs: `jit_compile`, `steps_per_execution`, `run_eagerly` and `auto_scale_loss`,
                 as in Keras.
 
