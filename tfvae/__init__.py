@@ -1,7 +1,8 @@
 """The variational autoencoder for Keras and TensorFlow."""
 
-from tfvae import networks, objectives
+from tfvae import likelihood, networks, objectives
+from tfvae.likelihood import log_likelihood
 from tfvae.vae import VAE
 from tfvae.version import __version__
 
-__all__ = ["VAE", "__version__", "networks", "objectives"]
+__all__ = ["VAE", "__version__", "likelihood", "log_likelihood", "networks", "objectives"]

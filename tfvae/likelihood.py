@@ -1,0 +1,577 @@
+"""Estimates of log p(x), each with its standard error and its effective sample size."""
+
+import math
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+import tensorflow_probability as tfp
+from rich.console import Console
+from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from tfvae import annealing, distributions
+from tfvae.errors import InputError
+from tfvae.images import check_binary_images
+from tfvae.randomness import stateless_seed
+from tfvae.vae import VAE
+
+tfd = tfp.distributions
+
+DEFAULT_NUM_SAMPLES = {"prior": 5000, "importance": 5000, "annealed": 64}
+"""A sample of `annealed` is a whole chain, so that far fewer do."""
+
+TRUSTED_EFFECTIVE_SAMPLE_SIZE = 10.0
+"""Below it, an estimate and its standard error hang on a few samples."""
+
+# Measured on two cores: larger passes leave the cache, smaller ones wait for each operation.
+_LOGITS_PER_PASS = 1_600_000
+_IMAGES_PER_PASS = 32
+
+
+class LowEffectiveSampleSizeWarning(UserWarning):
+    """An estimate of log p(x) rests on so few samples that even its standard error is doubtful."""
+
+
+class Estimate(NamedTuple):
+    """An estimate of log p(x); each `[n]`, one value per image.
+
+    Attributes:
+        log_likelihood: The logarithm of the mean importance weight, in nats per image. In
+            expectation a lower bound of log p(x).
+        standard_error: Of `log_likelihood`, in nats, by the delta method; infinite for one sample.
+        effective_sample_size: How many equal weights would tell as much: from 1 to the number of
+            samples.
+    """
+
+    log_likelihood: tf.Tensor
+    standard_error: tf.Tensor
+    effective_sample_size: tf.Tensor
+
+
+class Evidence(NamedTuple):
+    """Both sides of ELBO(x) = log p(x) - KL(q(Z|x) || p(Z|x)), from the same samples of q(Z|x).
+
+    Each `[n]`, in nats per image, where nothing else is said.
+
+    Attributes:
+        log_likelihood: The importance-weighted estimate of log p(x).
+        log_likelihood_standard_error: Its standard error.
+        effective_sample_size: That of the importance weights, from 1 to the number of samples.
+        elbo: reconstruction - kl.
+        elbo_standard_error: Its standard error, which is that of `reconstruction`.
+        reconstruction: E_q[log p(x|z)], estimated.
+        kl: KL(q(Z|x) || p(Z)), closed-form.
+        posterior_gap: KL(q(Z|x) || p(Z|x)) = log p(x) - ELBO(x).
+        posterior_gap_standard_error: Its standard error, which knows that both terms come from the
+            same samples.
+    """
+
+    log_likelihood: tf.Tensor
+    log_likelihood_standard_error: tf.Tensor
+    effective_sample_size: tf.Tensor
+    elbo: tf.Tensor
+    elbo_standard_error: tf.Tensor
+    reconstruction: tf.Tensor
+    kl: tf.Tensor
+    posterior_gap: tf.Tensor
+    posterior_gap_standard_error: tf.Tensor
+
+
+class Sandwich(NamedTuple):
+    """Bounds from both sides on log p(x) of images that the model itself drew.
+
+    Each `[n]`, in nats per image, where nothing else is said.
+
+    Attributes:
+        images: `[n, height, width, channels]`, the images, 0 or 1.
+        latents: `[n, latent_dim]`, the latents they were drawn with: exact samples of p(Z|x).
+        lower: In expectation at most log p(x): annealing from the prior to the posterior.
+        lower_standard_error: Its standard error, by the delta method.
+        upper: In expectation at least log p(x): annealing from the exact posterior sample back.
+        upper_standard_error: Its standard error, by the delta method, for the posterior sample
+            given. What another sample would give, only the spread over the images tells.
+    """
+
+    images: tf.Tensor
+    latents: tf.Tensor
+    lower: tf.Tensor
+    lower_standard_error: tf.Tensor
+    upper: tf.Tensor
+    upper_standard_error: tf.Tensor
+
+
+def log_likelihood(
+    vae: VAE,
+    images: Any,
+    method: str = "importance",
+    num_samples: int | None = None,
+    seed: int | None = None,
+    *,
+    diagnostics: bool = False,
+    num_steps: int = 500,
+    verbose: bool | None = None,
+) -> tf.Tensor | Estimate:
+    """Estimates log p(x), the log-likelihood of each image under the model.
+
+    All three methods average weights whose expectation is p(x), so that the estimate is in
+    expectation a lower bound, which closes as the number of samples grows. Samples are taken in
+    passes, so that the memory does not grow with their number.
+
+    Args:
+        vae: The model.
+        images: `[n, height, width, channels]`, floating, 0 or 1; or a `tf.data.Dataset` of batches
+            of such images or of tuples that start with them.
+        method: `"importance"`: latents from q(Z|x), weighted. `"prior"`: latents from p(Z), the
+            naive estimate, which needs luck to find the posterior. `"annealed"`: chains of
+            Hamiltonian Monte Carlo that lead from the prior to the posterior; the slowest, and the
+            only one that does not depend on how good the encoder is.
+        num_samples: Samples per image; 5000 if None, but 64 chains of `"annealed"`.
+        seed: The same seed gives the same estimate; None gives a new one at each call.
+        diagnostics: Whether to return the standard error and the effective sample size too.
+        num_steps: The temperatures between prior and posterior, of `"annealed"` alone.
+        verbose: Whether to show a progress bar; None shows it for data sets.
+
+    Returns:
+        `[n]`, in nats per image, or, with `diagnostics`, an `Estimate` of three such tensors.
+
+    Raises:
+        InputError: If the images are not such images or none, `num_samples` or `num_steps` is not
+            positive, `seed` is not a seed or there is no such method.
+
+    Warns:
+        LowEffectiveSampleSizeWarning: If the weights of some images are too uneven for the
+            estimate to be trusted.
+
+    Example:
+        >>> estimate = tfvae.log_likelihood(vae, images, num_samples=5000, diagnostics=True)
+        >>> estimate.log_likelihood, estimate.standard_error
+
+    References:
+        Burda et al. Importance Weighted Autoencoders. 2015. arXiv:1509.00519.
+        Neal. Annealed Importance Sampling. 1998. arXiv:physics/9803008.
+        Wu et al. On the Quantitative Analysis of Decoder-Based Generative Models. 2016.
+        arXiv:1611.04273.
+    """
+    if method not in DEFAULT_NUM_SAMPLES:
+        raise InputError(
+            f"method must be one of {', '.join(map(repr, DEFAULT_NUM_SAMPLES))}; got {method!r}"
+        )
+    num_samples = DEFAULT_NUM_SAMPLES[method] if num_samples is None else num_samples
+    check_positive(num_samples=num_samples, num_steps=num_steps)
+    if method == "annealed":
+        steps = tf.constant(num_steps)
+
+        def estimate(part, seed):
+            return _annealed_sums(vae, part, steps, num_samples, seed)
+    else:
+        draw = {"importance": _importance_columns, "prior": _prior_columns}[method]
+
+        def estimate(part, seed):
+            return _sums(vae, part, draw, num_samples, seed)
+
+    sums = over_images(vae, images, num_samples, seed, estimate, verbose=verbose)
+    result = _estimate(sums[:, 0], sums[:, 1], num_samples, vae.distribution_dtype)
+    _warn_if_uneven(result.effective_sample_size, num_samples)
+    return result if diagnostics else result.log_likelihood
+
+
+def evidence(
+    vae: VAE,
+    images: Any,
+    num_samples: int = 5000,
+    seed: int | None = None,
+    *,
+    posterior: tfd.Distribution | None = None,
+    verbose: bool | None = None,
+) -> Evidence:
+    """Estimates log p(x), the ELBO and the gap between them from the same samples of q(Z|x).
+
+    Args:
+        vae: The model.
+        images: As for `log_likelihood`.
+        num_samples: Samples per image.
+        seed: The same seed gives the same estimates; None gives new ones at each call.
+        posterior: What to take as q(Z|x) in place of `vae.encode(images)`: a factorial normal of
+            batch shape `[n]` and event shape `[latent_dim]`, such as `tfvae.posterior.refine`
+            gives. The images must then be an array.
+        verbose: Whether to show a progress bar; None shows it for data sets.
+
+    Returns:
+        The `Evidence`, of nine tensors `[n]`.
+
+    Raises:
+        InputError: As `log_likelihood` does.
+
+    Warns:
+        LowEffectiveSampleSizeWarning: As `log_likelihood` does.
+    """
+    check_positive(num_samples=num_samples)
+    parameters = None
+    if posterior is not None:
+        parameters = tf.stack([posterior.distribution.loc, posterior.distribution.scale], axis=1)
+
+    def estimate(part, seed, given=None):
+        approximate_posterior = vae.encode(part) if given is None else _factorial_normal(given)
+        kl = tf.cast(tfd.kl_divergence(approximate_posterior, vae.prior), tf.float64)
+        given = _parameters(approximate_posterior)
+        sums = _sums(vae, part, _evidence_columns, num_samples, seed, given=given)
+        return tf.concat([sums, kl[:, tf.newaxis]], axis=1)
+
+    sums = over_images(
+        vae, images, num_samples, seed, estimate, verbose=verbose, along=parameters
+    )
+    result = _evidence(sums, num_samples, vae.distribution_dtype)
+    _warn_if_uneven(result.effective_sample_size, num_samples)
+    return result
+
+
+def sandwich(
+    vae: VAE,
+    num_images: int = 100,
+    num_samples: int = 16,
+    seed: int | None = None,
+    *,
+    num_steps: int = 1000,
+    verbose: bool = False,
+) -> Sandwich:
+    """Bounds log p(x) from both sides on images that the model draws (bidirectional Monte Carlo).
+
+    An image drawn together with its latents, x ~ p(X|z), z ~ p(Z), brings an exact sample of its
+    own posterior. From there the annealing can be run backwards, which gives an upper bound where
+    running it forwards gives a lower one.
+
+    Args:
+        vae: The model.
+        num_images: How many images to draw.
+        num_samples: Chains per image and direction.
+        seed: The same seed gives the same images and bounds; None gives new ones at each call.
+        num_steps: The temperatures between prior and posterior.
+        verbose: Whether to show a progress bar.
+
+    Returns:
+        The `Sandwich`.
+
+    Raises:
+        InputError: If a number is not positive, or `seed` is not a seed.
+
+    References:
+        Grosse et al. Sandwiching the marginal likelihood using bidirectional Monte Carlo. 2015.
+        arXiv:1511.02543.
+    """
+    check_positive(num_images=num_images, num_samples=num_samples, num_steps=num_steps)
+    latent_seed, pixel_seed, chain_seed = tf.unstack(
+        tf.random.experimental.stateless_split(stateless_seed(seed), 3)
+    )
+    latents = vae.prior.sample(num_images, seed=latent_seed)
+    images = vae.decode(latents).sample(seed=pixel_seed)
+    steps = tf.constant(num_steps)
+
+    def estimate(part, seed, part_latents):
+        return _annealed_sums(vae, part, steps, num_samples, seed, exact_latents=part_latents)
+
+    sums = over_images(
+        vae, images, num_samples, chain_seed, estimate, verbose=verbose, along=latents
+    )
+    dtype = vae.distribution_dtype
+    lower = _estimate(sums[:, 0], sums[:, 1], num_samples, dtype)
+    # The reverse weights have the expectation 1 / p(x).
+    inverse = _estimate(sums[:, 2], sums[:, 3], num_samples, dtype)
+    return Sandwich(
+        images=images,
+        latents=latents,
+        lower=lower.log_likelihood,
+        lower_standard_error=lower.standard_error,
+        upper=-inverse.log_likelihood,
+        upper_standard_error=inverse.standard_error,
+    )
+
+
+# Columns: logarithms of what is to be averaged over the samples, `[num_samples, batch, columns]`.
+# The first is always the log-weight, the second twice that, for its second moment.
+
+
+def _importance_columns(vae, images, given, num_samples, seed):
+    log_weights, _ = _importance_weights(vae, images, given, num_samples, seed)
+    return tf.stack([log_weights, 2 * log_weights], axis=-1)
+
+
+def _prior_columns(vae, images, given, num_samples, seed):
+    del given
+    latents = vae.prior.sample([num_samples, tf.shape(images)[0]], seed=seed)
+    log_weights = tf.cast(_log_likelihood_of(vae, images, latents), tf.float64)
+    return tf.stack([log_weights, 2 * log_weights], axis=-1)
+
+
+def _evidence_columns(vae, images, given, num_samples, seed):
+    log_weights, reconstructions = _importance_weights(vae, images, given, num_samples, seed)
+    # log p(x|z) is never positive, so its negative has a logarithm.
+    logs = tf.math.log(tf.maximum(-reconstructions, 0))
+    return tf.stack([log_weights, 2 * log_weights, logs, 2 * logs, log_weights + logs], axis=-1)
+
+
+def _importance_weights(vae, images, given, num_samples, seed):
+    """log p(x, z) / q(z|x) and log p(x|z) for z ~ q(Z|x), `[num_samples, batch]`, float64."""
+    posterior = _factorial_normal(given)
+    latents = posterior.sample(num_samples, seed=seed)
+    reconstructions = tf.cast(_log_likelihood_of(vae, images, latents), tf.float64)
+    log_ratios = vae.prior.log_prob(latents) - posterior.log_prob(latents)
+    return reconstructions + tf.cast(log_ratios, tf.float64), reconstructions
+
+
+def _log_likelihood_of(vae, images, latents):
+    """log p(x|z) of latents `[num_samples, batch, latent_dim]`, `[num_samples, batch]`."""
+    likelihood = vae.decode(tf.reshape(latents, [-1, vae.latent_dim]))
+    return distributions.log_prob_of_samples(likelihood, images)
+
+
+def _factorial_normal(parameters):
+    location, stddev = tf.unstack(parameters, axis=1)
+    return tfd.Independent(tfd.Normal(loc=location, scale=stddev), reinterpreted_batch_ndims=1)
+
+
+def _parameters(posterior):
+    return tf.stack([posterior.distribution.loc, posterior.distribution.scale], axis=1)
+
+
+def _sums(vae, images, draw, num_samples, seed, given=None):
+    if given is None:
+        given = _parameters(vae.encode(images))
+    num_passes = math.ceil(num_samples * images.shape[0] / latents_per_pass(vae))
+    return _sums_in_passes(
+        vae,
+        images,
+        given,
+        draw,
+        tf.constant(num_samples),
+        tf.constant(math.ceil(num_samples / num_passes)),
+        seed,
+    )
+
+
+@tf.function(reduce_retracing=True)
+def _sums_in_passes(vae, images, given, draw, num_samples, samples_per_pass, seed):
+    """The logarithms of the sums over the samples of each column, `[batch, columns]`, float64."""
+    # The first pass tells how many columns there are.
+    total = _sum_of_pass(vae, images, given, draw, num_samples, samples_per_pass, seed, 0)
+    for index in tf.range(1, (num_samples - 1) // samples_per_pass + 1):
+        part = _sum_of_pass(vae, images, given, draw, num_samples, samples_per_pass, seed, index)
+        total = tf.reduce_logsumexp(tf.stack([total, part]), axis=0)
+    return total
+
+
+def _sum_of_pass(vae, images, given, draw, num_samples, samples_per_pass, seed, index):
+    pass_seed = tf.random.experimental.stateless_fold_in(seed, index)
+    columns = draw(vae, images, given, samples_per_pass, pass_seed)
+    # The last pass may draw more than is wanted.
+    wanted = tf.range(samples_per_pass) + index * samples_per_pass < num_samples
+    lowest = tf.constant(-np.inf, columns.dtype)
+    return tf.reduce_logsumexp(
+        tf.where(wanted[:, tf.newaxis, tf.newaxis], columns, lowest), axis=0
+    )
+
+
+def _annealed_sums(vae, images, num_steps, num_samples, seed, exact_latents=None):
+    """The same of forward chains and, where exact latents are given, of reverse chains too."""
+    pilot_seed, forward_seed, reverse_seed = tf.unstack(
+        tf.random.experimental.stateless_split(seed, 3)
+    )
+    batch = images.shape[0]
+    step_sizes = annealing.tune_step_sizes(vae, images, num_steps, pilot_seed)
+    num_passes = math.ceil(num_samples * batch / latents_per_pass(vae))
+    chains_per_pass = math.ceil(num_samples / num_passes)
+    columns = []
+    for start in range(0, num_samples, chains_per_pass):
+        count = min(chains_per_pass, num_samples - start)
+        initial_seed, chain_seed, back_seed = tf.unstack(
+            tf.random.experimental.stateless_split(
+                tf.random.experimental.stateless_fold_in(forward_seed, start), 3
+            )
+        )
+        latents = vae.prior.sample([count, batch], seed=initial_seed)
+        log_weights = [annealing.forward_chains(vae, images, latents, step_sizes, chain_seed)]
+        if exact_latents is not None:
+            back_seed = tf.random.experimental.stateless_fold_in(reverse_seed, start)
+            latents = tf.repeat(exact_latents[tf.newaxis], count, axis=0)
+            log_weights.append(
+                annealing.reverse_chains(vae, images, latents, step_sizes, back_seed)
+            )
+        log_weights = tf.cast(tf.stack(log_weights, axis=-1), tf.float64)
+        both = tf.stack([log_weights, 2 * log_weights], axis=-1)
+        both = tf.reshape(both, [count, batch, -1])
+        columns.append(tf.reduce_logsumexp(both, axis=0))
+    return tf.reduce_logsumexp(tf.stack(columns), axis=0)
+
+
+def latents_per_pass(vae: VAE) -> int:
+    """How many latents to decode at once, so that time and memory are well used.
+
+    Args:
+        vae: The model, whose images may be of any size.
+
+    Returns:
+        At least 1.
+    """
+    return max(1, _LOGITS_PER_PASS // math.prod(vae.image_shape))
+
+
+def over_images(
+    vae: VAE,
+    images: Any,
+    num_samples: int,
+    seed: int | tf.Tensor | None,
+    estimate: Callable[..., tf.Tensor],
+    *,
+    verbose: bool | None = None,
+    along: tf.Tensor | None = None,
+) -> tf.Tensor:
+    """Applies an estimate to all images, a few at a time, with a progress bar.
+
+    Args:
+        vae: The model.
+        images: An array or a `tf.data.Dataset`, as for `log_likelihood`.
+        num_samples: How many latents per image will be decoded.
+        seed: As for `log_likelihood`, or a pair of integers.
+        estimate: From some images and a seed pair (and their rows of `along`, where that is given)
+            to `[images, ...]`.
+        verbose: Whether to show the bar; None shows it for data sets.
+        along: `[n, ...]`, what else there is of each image.
+
+    Returns:
+        The results of all images, `[n, ...]`.
+
+    Raises:
+        InputError: If the images are not binary images of the model, or none.
+    """
+    seed = seed if tf.is_tensor(seed) else stateless_seed(seed)
+    size = max(1, min(_IMAGES_PER_PASS, latents_per_pass(vae)))
+    if num_samples * size < latents_per_pass(vae):
+        size = latents_per_pass(vae) // num_samples
+    results = []
+    shown = isinstance(images, tf.data.Dataset) if verbose is None else verbose
+    with _progress(shown) as progress:
+        task = progress.add_task("log-likelihood", total=_count(images))
+        for batch in _batches(images, vae.image_shape):
+            for start in range(0, batch.shape[0], size):
+                part = tf.cast(batch[start : start + size], vae.distribution_dtype)
+                row = sum(len(result) for result in results)
+                more = () if along is None else (along[row : row + len(part)],)
+                part_seed = tf.random.experimental.stateless_fold_in(seed, len(results))
+                results.append(estimate(part, part_seed, *more))
+                progress.advance(task, len(part))
+    return tf.concat(results, axis=0)
+
+
+def check_positive(**numbers: int) -> None:
+    """Refuses numbers that are not positive integers.
+
+    Args:
+        **numbers: By name.
+
+    Raises:
+        InputError: If one is not.
+    """
+    for name, number in numbers.items():
+        if isinstance(number, bool) or not hasattr(number, "__index__") or number < 1:
+            raise InputError(f"{name} must be an integer of at least 1; got {number!r}")
+
+
+def _batches(images, image_shape) -> Iterator[tf.Tensor]:
+    if not isinstance(images, tf.data.Dataset):
+        yield check_binary_images(images, image_shape)
+        return
+    empty = True
+    for batch in images:
+        empty = False
+        if isinstance(batch, tuple):
+            batch = keras.utils.unpack_x_y_sample_weight(batch)[0]
+        yield check_binary_images(batch, image_shape)
+    if empty:
+        raise InputError("the data set of images is empty: give at least one batch")
+
+
+def _count(images):
+    if not isinstance(images, tf.data.Dataset):
+        return len(images) if hasattr(images, "__len__") else None
+    cardinality = int(images.cardinality())
+    element = images.element_spec
+    element = element[0] if isinstance(element, tuple) else element
+    if cardinality < 0 or element.shape.rank is None or element.shape[0] is None:
+        return None
+    return cardinality * element.shape[0]
+
+
+def _progress(shown):
+    return Progress(
+        *Progress.get_default_columns()[:-1],
+        MofNCompleteColumn(),
+        TextColumn("images"),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        disable=not shown,
+    )
+
+
+def _estimate(log_sum, log_sum_of_squares, num_samples, dtype):
+    effective_sample_size = tf.exp(2 * log_sum - log_sum_of_squares)
+    standard_error = _delta_standard_error(effective_sample_size, num_samples)
+    return Estimate(
+        tf.cast(log_sum - math.log(num_samples), dtype),
+        standard_error=tf.cast(standard_error, dtype),
+        effective_sample_size=tf.cast(effective_sample_size, dtype),
+    )
+
+
+def _delta_standard_error(effective_sample_size, num_samples):
+    """Of the logarithm of a mean weight: the relative standard error of the mean."""
+    if num_samples == 1:
+        return tf.fill(tf.shape(effective_sample_size), tf.constant(np.inf, tf.float64))
+    relative_variance = (num_samples / effective_sample_size - 1) / (num_samples - 1)
+    return tf.sqrt(tf.maximum(relative_variance, 0))
+
+
+def _evidence(sums, num_samples, dtype):
+    log_sum, log_sum_of_squares, log_first, log_second, log_cross, kl = tf.unstack(sums, axis=1)
+    estimate = _estimate(log_sum, log_sum_of_squares, num_samples, tf.float64)
+    count = tf.constant(num_samples, tf.float64)
+    degrees_of_freedom = tf.constant(num_samples - 1, tf.float64)
+    reconstruction = -tf.exp(log_first) / count
+    variance = tf.maximum(tf.exp(log_second) / count - reconstruction**2, 0)
+    # Of log p(x|z) with the weight, as both are averages over the same samples.
+    covariance = -tf.exp(log_cross - log_sum) - reconstruction
+    if num_samples == 1:
+        elbo_error = gap_error = estimate.standard_error
+    else:
+        elbo_error = tf.sqrt(variance / degrees_of_freedom)
+        gap_variance = (
+            estimate.standard_error**2 + elbo_error**2 - 2 * covariance / degrees_of_freedom
+        )
+        gap_error = tf.sqrt(tf.maximum(gap_variance, 0))
+    elbo = reconstruction - kl
+    fields = Evidence(
+        log_likelihood=estimate.log_likelihood,
+        log_likelihood_standard_error=estimate.standard_error,
+        effective_sample_size=estimate.effective_sample_size,
+        elbo=elbo,
+        elbo_standard_error=elbo_error,
+        reconstruction=reconstruction,
+        kl=kl,
+        posterior_gap=estimate.log_likelihood - elbo,
+        posterior_gap_standard_error=gap_error,
+    )
+    return Evidence(*(tf.cast(field, dtype) for field in fields))
+
+
+def _warn_if_uneven(effective_sample_size, num_samples):
+    uneven = int(np.count_nonzero(effective_sample_size < TRUSTED_EFFECTIVE_SAMPLE_SIZE))
+    if uneven:
+        warnings.warn(
+            f"for {uneven} of {len(effective_sample_size)} images the effective sample size of "
+            f"{num_samples} samples is below {TRUSTED_EFFECTIVE_SAMPLE_SIZE:g} (smallest "
+            f"{float(tf.reduce_min(effective_sample_size)):.1f}): their log-likelihood is likely "
+            "too low, and its standard error too small; take more samples or another method",
+            LowEffectiveSampleSizeWarning,
+            stacklevel=3,
+        )
