@@ -22,8 +22,10 @@ _ADAPTATION_RATE = 0.1
 _LOGISTIC_RANGE = 4.0
 
 
-def tune_step_sizes(vae: VAE, images: tf.Tensor, num_steps: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-    """Step sizes for each image and temperature, such that about 0.65 of the proposals are accepted.
+def tune_step_sizes(
+    vae: VAE, images: tf.Tensor, num_steps: tf.Tensor, seed: tf.Tensor
+) -> tf.Tensor:
+    """Step sizes for each image and temperature that accept about 0.65 of the proposals.
 
     They come from a pilot run of a few chains from the prior to the posterior. Weights may then be
     gathered with kernels that are fixed beforehand, which keeps them exactly unbiased.

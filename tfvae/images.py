@@ -65,9 +65,9 @@ def check_binary_images(
     if grey:
         raise InputError(
             f"{name} must be binary for a likelihood; {grey} of {values.size} values lie between "
-            "0 and 1. A Bernoulli likelihood is a probability of images of 0 and 1 alone: of a grey "
-            "value, x log p + (1 - x) log(1 - p) is a cross-entropy, which no normalisation makes "
-            "a log-probability. Binarise them, by a threshold (`images > 0.5`, cast to float32) "
+            "0 and 1. A Bernoulli likelihood is a probability of images of 0 and 1 alone: of a "
+            "grey value, x log p + (1 - x) log(1 - p) is a cross-entropy, not a "
+            "log-probability. Binarise them, by a threshold (`images > 0.5`, cast to float32) "
             "or by drawing each pixel"
         )
     return images

@@ -2,19 +2,15 @@
 
 import math
 import warnings
-from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-import keras
 import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
-from rich.console import Console
-from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from tfvae import annealing, distributions
 from tfvae.errors import InputError
-from tfvae.images import check_binary_images
+from tfvae.passes import check_positive, latents_per_pass, over_images
 from tfvae.randomness import stateless_seed
 from tfvae.vae import VAE
 
@@ -25,10 +21,6 @@ DEFAULT_NUM_SAMPLES = {"prior": 5000, "importance": 5000, "annealed": 64}
 
 TRUSTED_EFFECTIVE_SAMPLE_SIZE = 10.0
 """Below it, an estimate and its standard error hang on a few samples."""
-
-# Measured on two cores: larger passes leave the cache, smaller ones wait for each operation.
-_LOGITS_PER_PASS = 1_600_000
-_IMAGES_PER_PASS = 32
 
 
 class LowEffectiveSampleSizeWarning(UserWarning):
@@ -220,9 +212,7 @@ def evidence(
         sums = _sums(vae, part, _evidence_columns, num_samples, seed, given=given)
         return tf.concat([sums, kl[:, tf.newaxis]], axis=1)
 
-    sums = over_images(
-        vae, images, num_samples, seed, estimate, verbose=verbose, along=parameters
-    )
+    sums = over_images(vae, images, num_samples, seed, estimate, verbose=verbose, along=parameters)
     result = _evidence(sums, num_samples, vae.distribution_dtype)
     _warn_if_uneven(result.effective_sample_size, num_samples)
     return result
@@ -313,7 +303,7 @@ def _evidence_columns(vae, images, given, num_samples, seed):
 
 
 def _importance_weights(vae, images, given, num_samples, seed):
-    """log p(x, z) / q(z|x) and log p(x|z) for z ~ q(Z|x), `[num_samples, batch]`, float64."""
+    """Log p(x, z) / q(z|x) and log p(x|z) for z ~ q(Z|x), `[num_samples, batch]`, float64."""
     posterior = _factorial_normal(given)
     latents = posterior.sample(num_samples, seed=seed)
     reconstructions = tf.cast(_log_likelihood_of(vae, images, latents), tf.float64)
@@ -322,7 +312,7 @@ def _importance_weights(vae, images, given, num_samples, seed):
 
 
 def _log_likelihood_of(vae, images, latents):
-    """log p(x|z) of latents `[num_samples, batch, latent_dim]`, `[num_samples, batch]`."""
+    """Log p(x|z) of latents `[num_samples, batch, latent_dim]`, `[num_samples, batch]`."""
     likelihood = vae.decode(tf.reshape(latents, [-1, vae.latent_dim]))
     return distributions.log_prob_of_samples(likelihood, images)
 
@@ -368,9 +358,7 @@ def _sum_of_pass(vae, images, given, draw, num_samples, samples_per_pass, seed, 
     # The last pass may draw more than is wanted.
     wanted = tf.range(samples_per_pass) + index * samples_per_pass < num_samples
     lowest = tf.constant(-np.inf, columns.dtype)
-    return tf.reduce_logsumexp(
-        tf.where(wanted[:, tf.newaxis, tf.newaxis], columns, lowest), axis=0
-    )
+    return tf.reduce_logsumexp(tf.where(wanted[:, tf.newaxis, tf.newaxis], columns, lowest), axis=0)
 
 
 def _annealed_sums(vae, images, num_steps, num_samples, seed, exact_latents=None):
@@ -385,133 +373,24 @@ def _annealed_sums(vae, images, num_steps, num_samples, seed, exact_latents=None
     columns = []
     for start in range(0, num_samples, chains_per_pass):
         count = min(chains_per_pass, num_samples - start)
-        initial_seed, chain_seed, back_seed = tf.unstack(
+        initial_seed, chain_seed = tf.unstack(
             tf.random.experimental.stateless_split(
-                tf.random.experimental.stateless_fold_in(forward_seed, start), 3
+                tf.random.experimental.stateless_fold_in(forward_seed, start), 2
             )
         )
         latents = vae.prior.sample([count, batch], seed=initial_seed)
         log_weights = [annealing.forward_chains(vae, images, latents, step_sizes, chain_seed)]
         if exact_latents is not None:
-            back_seed = tf.random.experimental.stateless_fold_in(reverse_seed, start)
+            reverse_chain_seed = tf.random.experimental.stateless_fold_in(reverse_seed, start)
             latents = tf.repeat(exact_latents[tf.newaxis], count, axis=0)
             log_weights.append(
-                annealing.reverse_chains(vae, images, latents, step_sizes, back_seed)
+                annealing.reverse_chains(vae, images, latents, step_sizes, reverse_chain_seed)
             )
         log_weights = tf.cast(tf.stack(log_weights, axis=-1), tf.float64)
         both = tf.stack([log_weights, 2 * log_weights], axis=-1)
         both = tf.reshape(both, [count, batch, -1])
         columns.append(tf.reduce_logsumexp(both, axis=0))
     return tf.reduce_logsumexp(tf.stack(columns), axis=0)
-
-
-def latents_per_pass(vae: VAE) -> int:
-    """How many latents to decode at once, so that time and memory are well used.
-
-    Args:
-        vae: The model, whose images may be of any size.
-
-    Returns:
-        At least 1.
-    """
-    return max(1, _LOGITS_PER_PASS // math.prod(vae.image_shape))
-
-
-def over_images(
-    vae: VAE,
-    images: Any,
-    num_samples: int,
-    seed: int | tf.Tensor | None,
-    estimate: Callable[..., tf.Tensor],
-    *,
-    verbose: bool | None = None,
-    along: tf.Tensor | None = None,
-) -> tf.Tensor:
-    """Applies an estimate to all images, a few at a time, with a progress bar.
-
-    Args:
-        vae: The model.
-        images: An array or a `tf.data.Dataset`, as for `log_likelihood`.
-        num_samples: How many latents per image will be decoded.
-        seed: As for `log_likelihood`, or a pair of integers.
-        estimate: From some images and a seed pair (and their rows of `along`, where that is given)
-            to `[images, ...]`.
-        verbose: Whether to show the bar; None shows it for data sets.
-        along: `[n, ...]`, what else there is of each image.
-
-    Returns:
-        The results of all images, `[n, ...]`.
-
-    Raises:
-        InputError: If the images are not binary images of the model, or none.
-    """
-    seed = seed if tf.is_tensor(seed) else stateless_seed(seed)
-    size = max(1, min(_IMAGES_PER_PASS, latents_per_pass(vae)))
-    if num_samples * size < latents_per_pass(vae):
-        size = latents_per_pass(vae) // num_samples
-    results = []
-    shown = isinstance(images, tf.data.Dataset) if verbose is None else verbose
-    with _progress(shown) as progress:
-        task = progress.add_task("log-likelihood", total=_count(images))
-        for batch in _batches(images, vae.image_shape):
-            for start in range(0, batch.shape[0], size):
-                part = tf.cast(batch[start : start + size], vae.distribution_dtype)
-                row = sum(len(result) for result in results)
-                more = () if along is None else (along[row : row + len(part)],)
-                part_seed = tf.random.experimental.stateless_fold_in(seed, len(results))
-                results.append(estimate(part, part_seed, *more))
-                progress.advance(task, len(part))
-    return tf.concat(results, axis=0)
-
-
-def check_positive(**numbers: int) -> None:
-    """Refuses numbers that are not positive integers.
-
-    Args:
-        **numbers: By name.
-
-    Raises:
-        InputError: If one is not.
-    """
-    for name, number in numbers.items():
-        if isinstance(number, bool) or not hasattr(number, "__index__") or number < 1:
-            raise InputError(f"{name} must be an integer of at least 1; got {number!r}")
-
-
-def _batches(images, image_shape) -> Iterator[tf.Tensor]:
-    if not isinstance(images, tf.data.Dataset):
-        yield check_binary_images(images, image_shape)
-        return
-    empty = True
-    for batch in images:
-        empty = False
-        if isinstance(batch, tuple):
-            batch = keras.utils.unpack_x_y_sample_weight(batch)[0]
-        yield check_binary_images(batch, image_shape)
-    if empty:
-        raise InputError("the data set of images is empty: give at least one batch")
-
-
-def _count(images):
-    if not isinstance(images, tf.data.Dataset):
-        return len(images) if hasattr(images, "__len__") else None
-    cardinality = int(images.cardinality())
-    element = images.element_spec
-    element = element[0] if isinstance(element, tuple) else element
-    if cardinality < 0 or element.shape.rank is None or element.shape[0] is None:
-        return None
-    return cardinality * element.shape[0]
-
-
-def _progress(shown):
-    return Progress(
-        *Progress.get_default_columns()[:-1],
-        MofNCompleteColumn(),
-        TextColumn("images"),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-        disable=not shown,
-    )
 
 
 def _estimate(log_sum, log_sum_of_squares, num_samples, dtype):
