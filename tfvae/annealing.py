@@ -9,8 +9,8 @@ past, which the unbiasedness of the weights does not allow.
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfvae import distributions
 from tfvae.vae import VAE
+from tfvae.weights import log_likelihood_of_latents
 
 NUM_LEAPFROG_STEPS = 10
 TARGET_ACCEPTANCE_RATE = 0.65
@@ -105,7 +105,7 @@ def _chains(vae, images, latents, temperatures, step_sizes, seed):
     log_weights = tf.zeros(tf.shape(latents)[:2], latents.dtype)
     num_steps = tf.shape(temperatures)[0] - 1
     for step in tf.range(num_steps):
-        log_likelihood = _log_likelihood(vae, images, latents)
+        log_likelihood = log_likelihood_of_latents(vae, images, latents)
         log_weights += (temperatures[step + 1] - temperatures[step]) * log_likelihood
         # What the chains do after the last weight does not matter.
         if step < num_steps - 1:
@@ -145,7 +145,7 @@ def _transition(vae, images, latents, *, temperature, step_size, seed):
     """One transition that leaves p(z) p(x|z)^temperature as it is, and its acceptance `[batch]`."""
 
     def log_prob(latents):
-        log_likelihood = _log_likelihood(vae, images, latents)
+        log_likelihood = log_likelihood_of_latents(vae, images, latents)
         return vae.prior.log_prob(latents) + temperature * log_likelihood
 
     kernel = tfp.mcmc.HamiltonianMonteCarlo(
@@ -154,11 +154,6 @@ def _transition(vae, images, latents, *, temperature, step_size, seed):
     latents, results = kernel.one_step(latents, kernel.bootstrap_results(latents), seed=seed)
     acceptance = tf.exp(tf.minimum(results.log_accept_ratio, 0))
     return latents, tf.reduce_mean(acceptance, axis=0)
-
-
-def _log_likelihood(vae, images, latents):
-    likelihood = vae.decode(tf.reshape(latents, [-1, vae.latent_dim]))
-    return distributions.log_prob_of_samples(likelihood, images)
 
 
 def _temperatures(num_steps, dtype):

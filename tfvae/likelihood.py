@@ -8,11 +8,19 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfvae import annealing, distributions
+from tfvae import annealing
 from tfvae.errors import InputError
 from tfvae.passes import check_positive, latents_per_pass, over_images
 from tfvae.randomness import stateless_seed
 from tfvae.vae import VAE
+from tfvae.weights import (
+    evidence_columns,
+    factorial_normal,
+    importance_columns,
+    log_sums,
+    parameters_of,
+    prior_columns,
+)
 
 tfd = tfp.distributions
 
@@ -59,6 +67,7 @@ class Evidence(NamedTuple):
         posterior_gap: KL(q(Z|x) || p(Z|x)) = log p(x) - ELBO(x).
         posterior_gap_standard_error: Its standard error, which knows that both terms come from the
             same samples.
+        posterior: q(Z|x), of batch shape `[n]` and event shape `[latent_dim]`.
     """
 
     log_likelihood: tf.Tensor
@@ -70,6 +79,7 @@ class Evidence(NamedTuple):
     kl: tf.Tensor
     posterior_gap: tf.Tensor
     posterior_gap_standard_error: tf.Tensor
+    posterior: tfd.Distribution
 
 
 class Sandwich(NamedTuple):
@@ -159,10 +169,10 @@ def log_likelihood(
         def estimate(part, seed):
             return _annealed_sums(vae, part, steps, num_samples, seed)
     else:
-        draw = {"importance": _importance_columns, "prior": _prior_columns}[method]
+        draw = {"importance": importance_columns, "prior": prior_columns}[method]
 
         def estimate(part, seed):
-            return _sums(vae, part, draw, num_samples, seed)
+            return log_sums(vae, part, draw, num_samples, seed, parameters_of(vae.encode(part)))
 
     sums = over_images(vae, images, num_samples, seed, estimate, verbose=verbose)
     result = _estimate(sums[:, 0], sums[:, 1], num_samples, vae.distribution_dtype)
@@ -192,7 +202,7 @@ def evidence(
         verbose: Whether to show a progress bar; None shows it for data sets.
 
     Returns:
-        The `Evidence`, of nine tensors `[n]`.
+        The `Evidence`.
 
     Raises:
         InputError: As `log_likelihood` does.
@@ -201,19 +211,17 @@ def evidence(
         LowEffectiveSampleSizeWarning: As `log_likelihood` does.
     """
     check_positive(num_samples=num_samples)
-    parameters = None
-    if posterior is not None:
-        parameters = tf.stack([posterior.distribution.loc, posterior.distribution.scale], axis=1)
+    given = None if posterior is None else parameters_of(posterior)
 
-    def estimate(part, seed, given=None):
-        approximate_posterior = vae.encode(part) if given is None else _factorial_normal(given)
-        kl = tf.cast(tfd.kl_divergence(approximate_posterior, vae.prior), tf.float64)
-        given = _parameters(approximate_posterior)
-        sums = _sums(vae, part, _evidence_columns, num_samples, seed, given=given)
-        return tf.concat([sums, kl[:, tf.newaxis]], axis=1)
+    def estimate(part, seed, parameters=None):
+        parameters = parameters_of(vae.encode(part)) if parameters is None else parameters
+        sums = log_sums(vae, part, evidence_columns, num_samples, seed, parameters)
+        return sums, parameters
 
-    sums = over_images(vae, images, num_samples, seed, estimate, verbose=verbose, along=parameters)
-    result = _evidence(sums, num_samples, vae.distribution_dtype)
+    sums, parameters = over_images(
+        vae, images, num_samples, seed, estimate, verbose=verbose, along=given
+    )
+    result = _evidence(vae, sums, num_samples, posterior=factorial_normal(parameters))
     _warn_if_uneven(result.effective_sample_size, num_samples)
     return result
 
@@ -279,88 +287,6 @@ def sandwich(
     )
 
 
-# Columns: logarithms of what is to be averaged over the samples, `[num_samples, batch, columns]`.
-# The first is always the log-weight, the second twice that, for its second moment.
-
-
-def _importance_columns(vae, images, given, num_samples, seed):
-    log_weights, _ = _importance_weights(vae, images, given, num_samples, seed)
-    return tf.stack([log_weights, 2 * log_weights], axis=-1)
-
-
-def _prior_columns(vae, images, given, num_samples, seed):
-    del given
-    latents = vae.prior.sample([num_samples, tf.shape(images)[0]], seed=seed)
-    log_weights = tf.cast(_log_likelihood_of(vae, images, latents), tf.float64)
-    return tf.stack([log_weights, 2 * log_weights], axis=-1)
-
-
-def _evidence_columns(vae, images, given, num_samples, seed):
-    log_weights, reconstructions = _importance_weights(vae, images, given, num_samples, seed)
-    # log p(x|z) is never positive, so its negative has a logarithm.
-    logs = tf.math.log(tf.maximum(-reconstructions, 0))
-    return tf.stack([log_weights, 2 * log_weights, logs, 2 * logs, log_weights + logs], axis=-1)
-
-
-def _importance_weights(vae, images, given, num_samples, seed):
-    """Log p(x, z) / q(z|x) and log p(x|z) for z ~ q(Z|x), `[num_samples, batch]`, float64."""
-    posterior = _factorial_normal(given)
-    latents = posterior.sample(num_samples, seed=seed)
-    reconstructions = tf.cast(_log_likelihood_of(vae, images, latents), tf.float64)
-    log_ratios = vae.prior.log_prob(latents) - posterior.log_prob(latents)
-    return reconstructions + tf.cast(log_ratios, tf.float64), reconstructions
-
-
-def _log_likelihood_of(vae, images, latents):
-    """Log p(x|z) of latents `[num_samples, batch, latent_dim]`, `[num_samples, batch]`."""
-    likelihood = vae.decode(tf.reshape(latents, [-1, vae.latent_dim]))
-    return distributions.log_prob_of_samples(likelihood, images)
-
-
-def _factorial_normal(parameters):
-    location, stddev = tf.unstack(parameters, axis=1)
-    return tfd.Independent(tfd.Normal(loc=location, scale=stddev), reinterpreted_batch_ndims=1)
-
-
-def _parameters(posterior):
-    return tf.stack([posterior.distribution.loc, posterior.distribution.scale], axis=1)
-
-
-def _sums(vae, images, draw, num_samples, seed, given=None):
-    if given is None:
-        given = _parameters(vae.encode(images))
-    num_passes = math.ceil(num_samples * images.shape[0] / latents_per_pass(vae))
-    return _sums_in_passes(
-        vae,
-        images,
-        given,
-        draw,
-        tf.constant(num_samples),
-        tf.constant(math.ceil(num_samples / num_passes)),
-        seed,
-    )
-
-
-@tf.function(reduce_retracing=True)
-def _sums_in_passes(vae, images, given, draw, num_samples, samples_per_pass, seed):
-    """The logarithms of the sums over the samples of each column, `[batch, columns]`, float64."""
-    # The first pass tells how many columns there are.
-    total = _sum_of_pass(vae, images, given, draw, num_samples, samples_per_pass, seed, 0)
-    for index in tf.range(1, (num_samples - 1) // samples_per_pass + 1):
-        part = _sum_of_pass(vae, images, given, draw, num_samples, samples_per_pass, seed, index)
-        total = tf.reduce_logsumexp(tf.stack([total, part]), axis=0)
-    return total
-
-
-def _sum_of_pass(vae, images, given, draw, num_samples, samples_per_pass, seed, index):
-    pass_seed = tf.random.experimental.stateless_fold_in(seed, index)
-    columns = draw(vae, images, given, samples_per_pass, pass_seed)
-    # The last pass may draw more than is wanted.
-    wanted = tf.range(samples_per_pass) + index * samples_per_pass < num_samples
-    lowest = tf.constant(-np.inf, columns.dtype)
-    return tf.reduce_logsumexp(tf.where(wanted[:, tf.newaxis, tf.newaxis], columns, lowest), axis=0)
-
-
 def _annealed_sums(vae, images, num_steps, num_samples, seed, exact_latents=None):
     """The same of forward chains and, where exact latents are given, of reverse chains too."""
     pilot_seed, forward_seed, reverse_seed = tf.unstack(
@@ -411,8 +337,9 @@ def _delta_standard_error(effective_sample_size, num_samples):
     return tf.sqrt(tf.maximum(relative_variance, 0))
 
 
-def _evidence(sums, num_samples, dtype):
-    log_sum, log_sum_of_squares, log_first, log_second, log_cross, kl = tf.unstack(sums, axis=1)
+def _evidence(vae, sums, num_samples, *, posterior):
+    log_sum, log_sum_of_squares, log_first, log_second, log_cross = tf.unstack(sums, axis=1)
+    kl = tf.cast(tfd.kl_divergence(posterior, vae.prior), tf.float64)
     estimate = _estimate(log_sum, log_sum_of_squares, num_samples, tf.float64)
     count = tf.constant(num_samples, tf.float64)
     degrees_of_freedom = tf.constant(num_samples - 1, tf.float64)
@@ -429,18 +356,21 @@ def _evidence(sums, num_samples, dtype):
         )
         gap_error = tf.sqrt(tf.maximum(gap_variance, 0))
     elbo = reconstruction - kl
-    fields = Evidence(
-        log_likelihood=estimate.log_likelihood,
-        log_likelihood_standard_error=estimate.standard_error,
-        effective_sample_size=estimate.effective_sample_size,
-        elbo=elbo,
-        elbo_standard_error=elbo_error,
-        reconstruction=reconstruction,
-        kl=kl,
-        posterior_gap=estimate.log_likelihood - elbo,
-        posterior_gap_standard_error=gap_error,
+    numbers = {
+        "log_likelihood": estimate.log_likelihood,
+        "log_likelihood_standard_error": estimate.standard_error,
+        "effective_sample_size": estimate.effective_sample_size,
+        "elbo": elbo,
+        "elbo_standard_error": elbo_error,
+        "reconstruction": reconstruction,
+        "kl": kl,
+        "posterior_gap": estimate.log_likelihood - elbo,
+        "posterior_gap_standard_error": gap_error,
+    }
+    dtype = vae.distribution_dtype
+    return Evidence(
+        **{name: tf.cast(number, dtype) for name, number in numbers.items()}, posterior=posterior
     )
-    return Evidence(*(tf.cast(field, dtype) for field in fields))
 
 
 def _warn_if_uneven(effective_sample_size, num_samples):
