@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import PIL.Image
 
-from tfvae import evaluation, runs, training
+from tfvae import report, runs, training
 from tfvae.datasets import describe_dataset
 from tfvae.errors import InputError
 from tfvae.figures import image_grid
 from tfvae.files import written_whole
+from tfvae.passes import check_positive
 from tfvae.serving import export_saved_model
 from tfvae.settings import TrainingSettings
 
@@ -45,7 +46,7 @@ def train(
         OSError: If something cannot be written.
     """
     _check_free(json_file)
-    evaluation.check_num_importance_samples(num_importance_samples)
+    check_positive(num_samples=num_importance_samples)
     folder = runs.new_folder(output, settings.dataset)
     try:
         run = training.train(
@@ -60,7 +61,7 @@ def train(
         if not (folder / runs.MODEL).exists():
             runs.remove_unfinished(folder)
         raise
-    for line in evaluation.report(run.results):
+    for line in report.lines(run.results):
         say(line)
     _write_json(json_file, run.results)
     say(f"Model    {folder / runs.MODEL}")
@@ -96,17 +97,13 @@ def evaluate(
         OSError: If something cannot be written.
     """
     _check_free(json_file, overwrite=overwrite)
-    evaluation.check_num_importance_samples(num_importance_samples)
+    check_positive(num_samples=num_importance_samples)
     vae = runs.load_vae(model)
     settings = _settings(model, **given)
-    results = evaluation.evaluate(
-        vae,
-        training.load_split(settings, split),
-        num_importance_samples=num_importance_samples,
-        seed=settings.seed,
+    results = training.evaluate(
+        vae, settings, split=split, num_importance_samples=num_importance_samples
     )
-    results["settings"] = {**dataclasses.asdict(settings), "split": split}
-    for line in evaluation.report(results):
+    for line in report.lines(results):
         say(line)
     _write_json(json_file, results)
 

@@ -1,5 +1,7 @@
 """Network outputs become distributions here, and nowhere else."""
 
+import math
+
 import tensorflow as tf
 import tensorflow_probability as tfp
 
@@ -57,6 +59,56 @@ def standard_normal(latent_dim: int, dtype: tf.DType = tf.float32) -> tfd.Distri
     return tfd.Independent(
         tfd.Normal(loc=location, scale=tf.ones_like(location)), reinterpreted_batch_ndims=1
     )
+
+
+_PIXELS_PER_LOGARITHM = 8
+
+
+def log_prob_of_samples(likelihood: tfd.Distribution, images: tf.Tensor) -> tf.Tensor:
+    """The log-likelihood log p(x|z) of several latents per image, for estimates that take many.
+
+    The same as `likelihood.log_prob` of repeated images, in about half the time where TensorFlow
+    runs without XLA: log p(x) is the sum over the pixels of x l - relu(l) + log sigmoid(|l|), and
+    sigmoid(|l|) lies in [1/2, 1], so that eight of them can be multiplied before one logarithm is
+    taken. It is differentiable with respect to the logits.
+
+    Args:
+        likelihood: p(X|z) as `factorial_bernoulli` makes it, of batch shape
+            `[num_samples * batch]`: all images' first latents, then all images' second ones.
+        images: `[batch, height, width, channels]`, of the type of the logits.
+
+    Returns:
+        `[num_samples, batch]`, in nats per image.
+    """
+    batch, pixels = tf.shape(images)[0], math.prod(images.shape[1:])
+    images = tf.reshape(images, [batch, pixels])
+
+    # The derivative of |l| is not defined at 0, where that of log p(x|z) is x - 1/2.
+    @tf.custom_gradient
+    def log_prob(logits):
+        def gradient(upstream):
+            return upstream[..., tf.newaxis] * (images - tf.sigmoid(logits))
+
+        sure = tf.reduce_sum(images * logits - tf.nn.relu(logits), axis=-1)
+        return sure + _sum_of_logarithms(tf.sigmoid(tf.abs(logits))), gradient
+
+    return log_prob(tf.reshape(likelihood.distribution.logits, [-1, batch, pixels]))
+
+
+def _sum_of_logarithms(factors):
+    """The sum over the last axis of the logarithms of factors in [1/2, 1]."""
+    count = factors.shape[-1]
+    whole = count - count % _PIXELS_PER_LOGARITHM
+    groups = tf.concat([tf.shape(factors)[:-1], [_PIXELS_PER_LOGARITHM, -1]], axis=0)
+    total = tf.zeros([], factors.dtype)
+    if whole:
+        # Slicing would copy all the factors, mostly to leave none of them out.
+        grouped = factors if whole == count else factors[..., :whole]
+        products = tf.reduce_prod(tf.reshape(grouped, groups), axis=-2)
+        total = tf.reduce_sum(tf.math.log(products), axis=-1)
+    if whole < count:
+        total += tf.math.log(tf.reduce_prod(factors[..., whole:], axis=-1))
+    return total
 
 
 class Bernoulli(tfd.Bernoulli):

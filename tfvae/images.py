@@ -41,6 +41,38 @@ def check_images(images: Any, image_shape: tuple[int, int, int], name: str = "im
     return images
 
 
+def check_binary_images(
+    images: Any, image_shape: tuple[int, int, int], name: str = "images"
+) -> tf.Tensor:
+    """Images as a tensor, after checking that a Bernoulli likelihood has a probability for them.
+
+    Args:
+        images: `[batch, height, width, channels]`, floating, 0 or 1, at least one image.
+        image_shape: The expected `(height, width, channels)`.
+        name: What the error calls them.
+
+    Returns:
+        The images, `[batch, height, width, channels]`, of their own dtype.
+
+    Raises:
+        InputError: If they are something else: what came, what was expected and what to do.
+    """
+    images = check_images(images, image_shape, name=name)
+    values = _values(images)
+    if values.size == 0:
+        raise InputError(f"{name} are empty: shape {list(images.shape)}; give at least one image")
+    grey = np.count_nonzero((values != 0) & (values != 1))
+    if grey:
+        raise InputError(
+            f"{name} must be binary for a likelihood; {grey} of {values.size} values lie between "
+            "0 and 1. A Bernoulli likelihood is a probability of images of 0 and 1 alone: of a "
+            "grey value, x log p + (1 - x) log(1 - p) is a cross-entropy, not a "
+            "log-probability. Binarise them, by a threshold (`images > 0.5`, cast to float32) "
+            "or by drawing each pixel"
+        )
+    return images
+
+
 def _batch_of(image_shape):
     return "[" + ", ".join(["batch", *map(str, image_shape)]) + "]"
 

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfvae import evaluation, networks, objectives, plots, runs
+from tfvae import diagnostics, networks, objectives, plots, runs
 from tfvae.callbacks import BestWeights, KLWarmup
 from tfvae.datasets import DatasetDescription, describe_dataset, load_dataset
 from tfvae.figures import save_figure
@@ -92,19 +92,23 @@ def train(
     )
     compile_vae(vae, settings, steps_per_epoch=int(data["train"].cardinality()))
     best_weights = BestWeights(settings.patience, start_from_epoch=settings.warmup_epochs)
-    callbacks = [best_weights, Progress()]
+    progress = Progress()
+    callbacks = [progress]
     if settings.warmup_epochs:
-        callbacks.insert(0, KLWarmup(settings.warmup_epochs))
+        callbacks.append(KLWarmup(settings.warmup_epochs, end=settings.beta))
     if with_tensorboard:
         held_out = first_images(settings, description, split="validation", count=1000)
         callbacks += tensorboard(folder / runs.TENSORBOARD, *held_out)
-    history = vae.fit(
-        data["train"],
-        validation_data=data["validation"],
-        epochs=settings.epochs,
-        callbacks=callbacks,
-        verbose=0,
-    ).history
+    try:
+        history = vae.fit(
+            data["train"],
+            validation_data=data["validation"],
+            epochs=settings.epochs,
+            callbacks=[*callbacks, best_weights],
+            verbose=0,
+        ).history
+    finally:
+        progress.stop()
     with written_whole(folder / runs.MODEL) as path:
         vae.save(path)
     runs.write_history(folder / runs.HISTORY, history)
@@ -115,19 +119,42 @@ def train(
         f"of epoch {best_weights.best_epoch + 1}: {folder / runs.MODEL}"
     )
 
-    results = evaluation.evaluate(
-        vae, data["test"], num_importance_samples=num_importance_samples, seed=settings.seed
-    )
-    results |= {
-        "seconds": seconds,
+    results = evaluate(
+        vae, settings, split="test", num_importance_samples=num_importance_samples
+    ) | {
         "epochs": len(history["loss"]),
         "best_epoch": best_weights.best_epoch + 1,
-        "settings": {**dataclasses.asdict(settings), "split": "test"},
+        "seconds": seconds,
     }
     runs.write_text(folder / runs.RESULTS, json.dumps(results, indent=2) + "\n")
     figures = write_figures(vae, settings, folder, history=history)
     saved_model = export_saved_model(vae, folder / "saved_model")
     return Run(folder, vae=vae, results=results, figures=figures, saved_model=saved_model)
+
+
+def evaluate(
+    vae: VAE, settings: TrainingSettings, *, split: str, num_importance_samples: int
+) -> dict[str, Any]:
+    """Evaluates a model on a split of the data set of the settings.
+
+    Args:
+        vae: The model.
+        settings: Whose data set and seed are taken.
+        split: The split.
+        num_importance_samples: Latents per image for log p(x).
+
+    Returns:
+        The numbers of `diagnostics.evaluate`, the `seconds` that it took, and the `settings`.
+
+    Raises:
+        InputError: If the data set is not there or its images do not fit the model.
+    """
+    began = time.perf_counter()
+    images = load_split(settings, split, shuffle=False)
+    numbers = diagnostics.evaluate(vae, images, num_importance_samples, seed=settings.seed)
+    seconds = time.perf_counter() - began
+    settings_of_split = {**dataclasses.asdict(settings), "split": split}
+    return numbers | {"seconds": seconds, "settings": settings_of_split}
 
 
 def build_vae(settings: TrainingSettings, image_shape: tuple[int, int, int]) -> VAE:

@@ -24,9 +24,7 @@ class Digits(tfds.core.GeneratorBasedBuilder):
     """
 
     VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES = {
-        "1.0.0": "20 x 20 by bicubic interpolation in a frame of 28 x 28; three splits."
-    }  # noqa: RUF012
+    RELEASE_NOTES = {"1.0.0": "20 x 20 by bicubic interpolation, framed to 28 x 28."}  # noqa: RUF012
 
     def _info(self) -> tfds.core.DatasetInfo:
         return tfds.core.DatasetInfo(

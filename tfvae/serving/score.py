@@ -6,7 +6,6 @@ from typing import NamedTuple
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfvae import objectives
 from tfvae.serving import noise
 
 tfd = tfp.distributions
@@ -78,7 +77,7 @@ def importance_weighted_score(
         standard = noise.standard_normal(words, latent_dim, dtype=mean.dtype)
         standard = tf.transpose(standard, [1, 0, 2])
         latents = mean + stddev * standard
-        log_probability = objectives.log_likelihood_of_latents(images, latents, decode=decode)
+        log_probability = decode(latents).log_prob(images)
         # log p(z) - log q(z|x): the normalisers cancel, and so does what small stddev would round.
         log_ratio = tf.reduce_sum(
             0.5 * (tf.square(standard) - tf.square(latents)) + tf.math.log(stddev), axis=-1

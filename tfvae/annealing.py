@@ -1,0 +1,162 @@
+"""Annealed importance sampling: chains of Hamiltonian Monte Carlo between prior and posterior.
+
+`tfp.mcmc.sample_annealed_importance_chain` is not used, for two reasons. It hands a kernel the
+density that was cached at the temperature before, so that proposals are accepted against the wrong
+one; and a step size that adapts while weights are gathered makes a chain's kernel depend on its own
+past, which the unbiasedness of the weights does not allow.
+"""
+
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+from tfvae.vae import VAE
+from tfvae.weights import log_likelihood_of_latents
+
+NUM_LEAPFROG_STEPS = 10
+TARGET_ACCEPTANCE_RATE = 0.65
+
+_PILOT_CHAINS = 8
+_INITIAL_STEP_SIZE = 0.5
+_ADAPTATION_RATE = 0.1
+# The temperatures are closest at both ends of a logistic curve from -4 to 4.
+_LOGISTIC_RANGE = 4.0
+
+
+def tune_step_sizes(
+    vae: VAE, images: tf.Tensor, num_steps: tf.Tensor, seed: tf.Tensor
+) -> tf.Tensor:
+    """Step sizes for each image and temperature that accept about 0.65 of the proposals.
+
+    They come from a pilot run of a few chains from the prior to the posterior. Weights may then be
+    gathered with kernels that are fixed beforehand, which keeps them exactly unbiased.
+
+    Args:
+        vae: The model.
+        images: `[batch, height, width, channels]`.
+        num_steps: The number of temperatures above 0, int32.
+        seed: int32 `[2]`.
+
+    Returns:
+        `[num_steps + 1, batch]`; the first and the last are not used.
+
+    References:
+        Wu et al. On the Quantitative Analysis of Decoder-Based Generative Models. 2016.
+        arXiv:1611.04273.
+    """
+    initial_seed, chain_seed = tf.unstack(tf.random.experimental.stateless_split(seed, 2))
+    latents = vae.prior.sample([_PILOT_CHAINS, tf.shape(images)[0]], seed=initial_seed)
+    return _pilot(vae, images, latents, num_steps, chain_seed)
+
+
+def forward_chains(
+    vae: VAE, images: tf.Tensor, latents: tf.Tensor, step_sizes: tf.Tensor, seed: tf.Tensor
+) -> tf.Tensor:
+    """Anneals from the prior to the posterior.
+
+    Args:
+        vae: The model.
+        images: `[batch, height, width, channels]`.
+        latents: `[chains, batch, latent_dim]`, samples of the prior.
+        step_sizes: `[num_steps + 1, batch]`, by temperature from 0 to 1.
+        seed: int32 `[2]`.
+
+    Returns:
+        `[chains, batch]`: the logarithms of weights whose expectation is p(x).
+
+    References:
+        Neal. Annealed Importance Sampling. 1998. arXiv:physics/9803008.
+    """
+    temperatures = _temperatures(tf.shape(step_sizes)[0] - 1, step_sizes.dtype)
+    return _chains(vae, images, latents, temperatures, step_sizes, seed)
+
+
+def reverse_chains(
+    vae: VAE, images: tf.Tensor, latents: tf.Tensor, step_sizes: tf.Tensor, seed: tf.Tensor
+) -> tf.Tensor:
+    """Anneals from the posterior to the prior.
+
+    Args:
+        vae: The model.
+        images: `[batch, height, width, channels]`.
+        latents: `[chains, batch, latent_dim]`, exact samples of the posterior.
+        step_sizes: `[num_steps + 1, batch]`, by temperature from 0 to 1.
+        seed: int32 `[2]`.
+
+    Returns:
+        `[chains, batch]`: the logarithms of weights whose expectation is 1 / p(x).
+
+    References:
+        Grosse et al. Sandwiching the marginal likelihood using bidirectional Monte Carlo. 2015.
+        arXiv:1511.02543.
+    """
+    temperatures = _temperatures(tf.shape(step_sizes)[0] - 1, step_sizes.dtype)
+    return _chains(
+        vae,
+        images,
+        latents,
+        tf.reverse(temperatures, axis=[0]),
+        tf.reverse(step_sizes, axis=[0]),
+        seed,
+    )
+
+
+@tf.function(reduce_retracing=True)
+def _chains(vae, images, latents, temperatures, step_sizes, seed):
+    log_weights = tf.zeros(tf.shape(latents)[:2], latents.dtype)
+    num_steps = tf.shape(temperatures)[0] - 1
+    for step in tf.range(num_steps):
+        log_likelihood = log_likelihood_of_latents(vae, images, latents)
+        log_weights += (temperatures[step + 1] - temperatures[step]) * log_likelihood
+        # What the chains do after the last weight does not matter.
+        if step < num_steps - 1:
+            latents, _ = _transition(
+                vae,
+                images,
+                latents,
+                temperature=temperatures[step + 1],
+                step_size=step_sizes[step + 1],
+                seed=tf.random.experimental.stateless_fold_in(seed, step),
+            )
+    return log_weights
+
+
+@tf.function(reduce_retracing=True)
+def _pilot(vae, images, latents, num_steps, seed):
+    temperatures = _temperatures(num_steps, latents.dtype)
+    log_step_size = tf.fill(
+        [tf.shape(images)[0]], tf.math.log(tf.constant(_INITIAL_STEP_SIZE, latents.dtype))
+    )
+    step_sizes = tf.TensorArray(latents.dtype, size=num_steps + 1)
+    for step in tf.range(num_steps + 1):
+        latents, acceptance = _transition(
+            vae,
+            images,
+            latents,
+            temperature=temperatures[step],
+            step_size=tf.exp(log_step_size),
+            seed=tf.random.experimental.stateless_fold_in(seed, step),
+        )
+        step_sizes = step_sizes.write(step, tf.exp(log_step_size))
+        log_step_size += _ADAPTATION_RATE * (acceptance - TARGET_ACCEPTANCE_RATE)
+    return step_sizes.stack()
+
+
+def _transition(vae, images, latents, *, temperature, step_size, seed):
+    """One transition that leaves p(z) p(x|z)^temperature as it is, and its acceptance `[batch]`."""
+
+    def log_prob(latents):
+        log_likelihood = log_likelihood_of_latents(vae, images, latents)
+        return vae.prior.log_prob(latents) + temperature * log_likelihood
+
+    kernel = tfp.mcmc.HamiltonianMonteCarlo(
+        log_prob, step_size=step_size[:, tf.newaxis], num_leapfrog_steps=NUM_LEAPFROG_STEPS
+    )
+    latents, results = kernel.one_step(latents, kernel.bootstrap_results(latents), seed=seed)
+    acceptance = tf.exp(tf.minimum(results.log_accept_ratio, 0))
+    return latents, tf.reduce_mean(acceptance, axis=0)
+
+
+def _temperatures(num_steps, dtype):
+    fractions = tf.cast(tf.linspace(-1.0, 1.0, num_steps + 1), dtype)
+    curve = tf.sigmoid(_LOGISTIC_RANGE * fractions)
+    return (curve - curve[0]) / (curve[-1] - curve[0])
