@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 import tempfile
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
@@ -14,6 +15,7 @@ import typer
 
 from tfvae.errors import InputError
 from tfvae.settings import Binarization, Network, Precision, TrainingSettings
+from tfvae.version import __version__
 
 app = typer.Typer(
     help="Variational autoencoders for Keras and TensorFlow.",
@@ -68,12 +70,20 @@ def _commands():
         tf.config.list_logical_devices()
     for library in ("absl", "tensorflow"):
         logging.getLogger(library).setLevel(logging.ERROR)
+    warnings.showwarning = _show_warning
     return commands
+
+
+def _show_warning(message, category, filename, lineno, file=None, line=None):
+    """Our own warnings are for users; those of the libraries are for us, not for users."""
+    if category.__module__.startswith("tfvae."):
+        typer.echo(f"tfvae: warning: {message}", err=True)
 
 
 def _print_versions(asked: bool) -> None:
     if asked:
-        for package in ("tfvae", "tensorflow", "keras", "tensorflow-probability"):
+        typer.echo(f"tfvae {__version__}")
+        for package in ("tensorflow", "keras", "tensorflow-probability"):
             typer.echo(f"{package} {importlib.metadata.version(package)}")
         raise typer.Exit
 

@@ -1,0 +1,68 @@
+import json
+
+import pytest
+
+from tfvae.errors import InputError
+from tfvae.settings import TrainingSettings
+
+
+def test_what_is_given_goes_over_the_file_and_the_file_over_the_defaults(tmp_path):
+    file = tmp_path / "settings.toml"
+    file.write_text('dataset = "mnist"\nlatent_dim = 8\nlearning_rate = 1\n')
+    settings = TrainingSettings.merged(file, latent_dim=16, beta=None)
+    assert (settings.dataset, settings.latent_dim, settings.beta) == ("mnist", 16, 1.0)
+    assert settings.learning_rate == 1
+
+
+def test_settings_of_a_run_are_read_again(tmp_path):
+    settings = TrainingSettings(network="conv", epochs=3, warmup_epochs=2)
+    file = tmp_path / "settings.json"
+    file.write_text(settings.to_json())
+    assert TrainingSettings.merged(file) == settings
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"latent_dim": 0}, "latent_dim must be an integer of at least 1; got 0"),
+        ({"batch_size": 2.5}, "batch_size must be an integer of at least 1; got 2.5"),
+        ({"epochs": True}, "epochs must be an integer of at least 1; got True"),
+        ({"seed": -1}, "seed must be an integer of at least 0; got -1"),
+        ({"beta": -0.5}, "beta must be a finite number of at least 0; got -0.5"),
+        ({"beta": float("nan")}, "beta must be a finite number of at least 0; got nan"),
+        ({"learning_rate": 0.0}, "learning_rate must be a finite number above 0; got 0.0"),
+        ({"learning_rate": "fast"}, "learning_rate must be a number; got 'fast'"),
+        ({"network": "transformer"}, "network must be one of mlp, conv, resnet; got 'transformer'"),
+        ({"binarization": "maybe"}, "binarization must be one of dynamic, fixed, threshold, none"),
+        ({"precision": "float8"}, "precision must be one of float32, mixed_bfloat16"),
+    ],
+)
+def test_impossible_settings_are_refused(given, message):
+    with pytest.raises(InputError) as error:
+        TrainingSettings(**given)
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("a.toml", "latent_dims = 3", "unknown setting 'latent_dims': did you mean latent_dim?"),
+        ("a.toml", "colour = 3", "unknown setting 'colour': known are dataset, data_dir"),
+        ("a.toml", "latent_dim =", "is not TOML"),
+        ("a.json", "{", "is not JSON"),
+        ("a.json", "[1]", "must hold settings by name; it holds list"),
+        ("a.yaml", "latent_dim: 3", "must be in a .toml or a .json file"),
+        ("a.json", None, "cannot read the settings"),
+    ],
+)
+def test_files_that_are_no_settings_are_refused(name, text, message, tmp_path):
+    file = tmp_path / name
+    if text is not None:
+        file.write_text(text)
+    with pytest.raises(InputError) as error:
+        TrainingSettings.merged(file)
+    assert message in str(error.value)
+
+
+def test_json_holds_every_setting():
+    assert set(json.loads(TrainingSettings().to_json())) == set(TrainingSettings.__annotations__)
