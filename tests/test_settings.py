@@ -15,7 +15,7 @@ def test_what_is_given_goes_over_the_file_and_the_file_over_the_defaults(tmp_pat
 
 
 def test_settings_of_a_run_are_read_again(tmp_path):
-    settings = TrainingSettings(network="conv", epochs=3, warmup_epochs=2)
+    settings = TrainingSettings(hidden=[20, 10], epochs=3, warmup_epochs=2)
     file = tmp_path / "settings.json"
     file.write_text(settings.to_json())
     assert TrainingSettings.merged(file) == settings
@@ -25,6 +25,9 @@ def test_settings_of_a_run_are_read_again(tmp_path):
     ("given", "message"),
     [
         ({"latent_dim": 0}, "latent_dim must be an integer of at least 1; got 0"),
+        ({"hidden": [64, 0]}, "hidden must be integers of at least 1; got [64, 0]"),
+        ({"hidden": 64}, "hidden must be integers of at least 1; got 64"),
+        ({"hidden": [64], "network": "conv"}, "hidden is for the network mlp; the network is conv"),
         ({"batch_size": 2.5}, "batch_size must be an integer of at least 1; got 2.5"),
         ({"epochs": True}, "epochs must be an integer of at least 1; got True"),
         ({"seed": -1}, "seed must be an integer of at least 0; got -1"),

@@ -141,6 +141,13 @@ def train(
     latent_dim: Annotated[
         int | None, typer.Option(help="The number of latent dimensions.", show_default="32")
     ] = None,
+    hidden: Annotated[
+        list[int] | None,
+        typer.Option(
+            help="Units of a hidden layer of an mlp, from the image on; once for each layer.",
+            show_default="512 512",
+        ),
+    ] = None,
     precision: Annotated[
         Precision | None, typer.Option(help="A Keras dtype policy.", show_default="float32")
     ] = None,
@@ -202,6 +209,7 @@ def train(
         binarization=binarization,
         network=network,
         latent_dim=latent_dim,
+        hidden=hidden or None,
         precision=precision,
         beta=beta,
         warmup_epochs=warmup_epochs,

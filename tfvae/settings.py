@@ -26,6 +26,7 @@ class TrainingSettings:
         binarization: How grey images become binary; see `tfvae.load_dataset`.
         network: The kind of encoder and decoder.
         latent_dim: The number of latent dimensions.
+        hidden: The units of each hidden layer of an mlp, from the image on; None for its default.
         precision: The Keras dtype policy of the networks.
         beta: The weight of the KL.
         warmup_epochs: Over how many first epochs the weight of the KL rises from 0; 0 for none.
@@ -46,6 +47,7 @@ class TrainingSettings:
     binarization: Binarization = "dynamic"
     network: Network = "mlp"
     latent_dim: int = 32
+    hidden: tuple[int, ...] | None = None
     precision: Precision = "float32"
     beta: float = 1.0
     warmup_epochs: int = 0
@@ -56,6 +58,13 @@ class TrainingSettings:
     seed: int = 0
 
     def __post_init__(self):
+        if self.hidden is not None:
+            if not isinstance(self.hidden, list | tuple) or not all(map(_is_positive, self.hidden)):
+                raise InputError(f"hidden must be integers of at least 1; got {self.hidden!r}")
+            if self.network != "mlp":
+                raise InputError(f"hidden is for the network mlp; the network is {self.network}")
+            # From a file or from options it comes as a list.
+            object.__setattr__(self, "hidden", tuple(self.hidden))
         for name, choices in (
             ("binarization", get_args(Binarization)),
             ("network", get_args(Network)),
@@ -113,6 +122,10 @@ class TrainingSettings:
     def to_json(self) -> str:
         """The settings as the text of a file that `merged` reads."""
         return json.dumps(dataclasses.asdict(self), indent=2) + "\n"
+
+
+def _is_positive(value):
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
 
 
 def _read(file):

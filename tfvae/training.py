@@ -159,8 +159,9 @@ def evaluate(
 
 def build_vae(settings: TrainingSettings, image_shape: tuple[int, int, int]) -> VAE:
     """The untrained model of the settings."""
+    sizes = {} if settings.hidden is None else {"hidden": settings.hidden}
     encoder, decoder = networks.build(
-        settings.network, image_shape, settings.latent_dim, dtype=settings.precision
+        settings.network, image_shape, settings.latent_dim, dtype=settings.precision, **sizes
     )
     return VAE(encoder=encoder, decoder=decoder, dtype=settings.precision)
 
