@@ -489,12 +489,19 @@ def test_objectives_have_names(name, kind):
     assert type(vae.objective) is kind
 
 
+def attributes(objective):
+    return {
+        name: value.numpy() if isinstance(value, tf.Variable) else value
+        for name, value in vars(objective).items()
+    }
+
+
 @BY_CLASS
 def test_objectives_are_restored_from_their_config(objective):
     config = json.loads(json.dumps(keras.saving.serialize_keras_object(objective)))
     restored = keras.saving.deserialize_keras_object(config)
     assert type(restored) is type(objective)
-    assert restored.get_config() == objective.get_config()
+    assert attributes(restored) == attributes(objective)
 
 
 @BY_CLASS
@@ -505,7 +512,7 @@ def test_objectives_are_restored_from_a_saved_model(objective, tmp_path):
     vae.save(tmp_path / "model.keras")
     restored = keras.saving.load_model(tmp_path / "model.keras")
     assert type(restored.objective) is type(objective)
-    assert restored.objective.get_config() == objective.get_config()
+    assert attributes(restored.objective) == attributes(objective)
     images = IMAGES.astype(np.float32)
     np.testing.assert_array_equal(
         terms_of(restored, restored.objective, images), terms_of(vae, objective, images)
