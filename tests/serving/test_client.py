@@ -7,7 +7,7 @@ import grpc
 import numpy as np
 import psutil
 import pytest
-from model_server import in_threads, serve
+from model_server import in_threads, serve, serve_for_real
 
 import tfvae
 from tfvae.errors import InputError
@@ -25,6 +25,22 @@ def client(service):
     with Client("127.0.0.1", service.port, model="digits", timeout=30.0) as client:
         yield client
     service.delay, service.failures, service.compact = 0.0, [], False
+
+
+@pytest.fixture(scope="module", params=["the test server", "TensorFlow Serving"])
+def any_port(request, model_folder):
+    """Of the server in these tests, and of the real one where there is one."""
+    if request.param == "the test server":
+        yield request.getfixturevalue("service").port
+    else:
+        with serve_for_real(model_folder.parent) as port:
+            yield port
+
+
+@pytest.fixture
+def any_client(any_port):
+    with Client("127.0.0.1", any_port, model="digits", timeout=30.0) as client:
+        yield client
 
 
 def test_warm_up_requests_are_answered_before_others(service):
@@ -45,25 +61,30 @@ def test_warm_up_requests_are_answered_before_others(service):
 
 
 @pytest.mark.parametrize("count", [0, 1, 7, 1000])
-@pytest.mark.parametrize("compact", [False, True])
-def test_answers_are_those_of_the_model(client, service, vae, make_images, count, compact):
-    service.compact = compact
+def test_answers_are_those_of_the_model(any_client, vae, make_images, count):
     images = make_images(count)
-    posterior = client.encode(images)
+    posterior = any_client.encode(images)
     expected = vae.encode(images)
     np.testing.assert_allclose(posterior.mean, expected.mean(), atol=1e-6)
     np.testing.assert_allclose(posterior.stddev, expected.stddev(), atol=1e-6)
-    np.testing.assert_allclose(client.reconstruct(images), vae(images), atol=1e-6)
+    np.testing.assert_allclose(any_client.reconstruct(images), vae(images), atol=1e-6)
     probabilities = vae.decode(posterior.mean).mean()
-    np.testing.assert_allclose(client.decode(posterior.mean), probabilities, atol=1e-6)
+    np.testing.assert_allclose(any_client.decode(posterior.mean), probabilities, atol=1e-6)
 
-    samples = client.sample(range(count))
+    samples = any_client.sample(range(count))
     assert samples.images.shape == images.shape
     probabilities = vae.decode(samples.latents).mean()
     np.testing.assert_allclose(samples.probabilities, probabilities, atol=1e-6)
-    scores = client.score(images)
+    scores = any_client.score(images)
     assert scores.log_likelihood.shape == (count,)
     np.testing.assert_allclose(scores.elbo, scores.reconstruction - scores.kl, rtol=1e-6)
+
+
+def test_answers_as_bytes_are_read_as_those_as_values(client, service):
+    values = client.sample([1, 2])
+    service.compact = True
+    for as_bytes, as_values in zip(client.sample([1, 2]), values, strict=True):
+        np.testing.assert_array_equal(as_bytes, as_values)
 
 
 def test_large_batches_are_sent_in_parts(client, service, make_images):
@@ -98,17 +119,26 @@ def test_wrong_requests_are_refused_before_they_are_sent(client, service, make_i
     client.encode(images)
 
 
-def test_an_unknown_model_version_or_label(service, client, make_images):
+def test_an_unknown_model_or_version(any_port):
     for arguments, message in [
         ({"model": "faces"}, "does not serve a model named 'faces': look at its models.config"),
         ({"model": "digits", "version": 9}, "version 9 of the model 'digits'"),
-        ({"model": "digits", "version_label": "canary"}, "labelled 'canary'"),
     ]:
         with (
-            Client("127.0.0.1", service.port, **arguments) as other,
+            Client("127.0.0.1", any_port, **arguments) as other,
             pytest.raises(ServerError, match=message),
         ):
             other.sample([1])
+    with Client("127.0.0.1", any_port, model="digits", version=1) as other:
+        assert other.sample([1]).images.shape == (1, 28, 28, 1)
+
+
+def test_version_labels(service):
+    with (
+        Client("127.0.0.1", service.port, model="digits", version_label="canary") as other,
+        pytest.raises(ServerError, match="labelled 'canary' of the model 'digits'"),
+    ):
+        other.sample([1])
     for arguments in ({"version": 1}, {"version_label": "stable"}):
         with Client("127.0.0.1", service.port, model="digits", **arguments) as other:
             assert other.sample([1]).images.shape == (1, 28, 28, 1)
@@ -241,8 +271,8 @@ def test_impossible_arguments_are_refused(arguments, message):
         Client(**arguments)
 
 
-def test_32_threads_share_a_client(client, make_images):
-    images = make_images(32)
+def test_32_threads_share_a_client(any_client, make_images):
+    client, images = any_client, make_images(32)
     expected = client.score(images, np.arange(32))
     samples = client.sample(np.arange(32))
 
