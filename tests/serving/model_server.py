@@ -5,12 +5,15 @@ through the session loader, with the status codes and the words of the real serv
 """
 
 import contextlib
+import shutil
+import socket
+import subprocess
 import threading
 import time
 from concurrent import futures
 
 import grpc
-import numpy as np
+import pytest
 import tensorflow as tf
 from tensorflow_serving.apis import (
     get_model_metadata_pb2,
@@ -18,6 +21,8 @@ from tensorflow_serving.apis import (
     prediction_log_pb2,
     prediction_service_pb2_grpc,
 )
+
+from tfvae.serving import configuration
 
 
 class LoadedVersion:
@@ -122,6 +127,58 @@ def serve(model, path, port=0):
         server.stop(grace=None).wait()
 
 
+@contextlib.contextmanager
+def serve_for_real(folder):
+    """TensorFlow Serving itself on the models of a folder; gives its gRPC port.
+
+    Skips where there is neither a `tensorflow_model_server` nor a Docker engine with its image.
+    """
+    ports = _free_port(), _free_port()
+    configuration.write_server_configuration(folder, overwrite=True)
+    arguments = ["--enable_batching=true", "--model_config_file={0}/models.config"]
+    arguments += ["--batching_parameters_file={0}/batching.config"]
+    arguments += ["--monitoring_config_file={0}/monitoring.config"]
+    if shutil.which("tensorflow_model_server"):
+        config = folder / "models.config"
+        config.write_text(config.read_text().replace("/models/", f"{folder}/"))
+        command = ["tensorflow_model_server", f"--port={ports[0]}", f"--rest_api_port={ports[1]}"]
+        arguments = [argument.format(folder) for argument in arguments]
+        stop = None
+    elif _docker_has_the_image():
+        name = f"tfvae-test-{ports[0]}"
+        command = ["docker", "run", "--rm", f"--name={name}", f"--publish={ports[0]}:8500"]
+        command += [f"--volume={folder}:/models:ro", IMAGE]
+        arguments = [argument.format("/models") for argument in arguments]
+        stop = ["docker", "stop", name]
+    else:
+        pytest.skip("no tensorflow_model_server on the PATH, and no Docker engine with its image")
+    with subprocess.Popen([*command, *arguments]) as process:
+        try:
+            channel = grpc.insecure_channel(f"127.0.0.1:{ports[0]}")
+            grpc.channel_ready_future(channel).result(timeout=120)
+            yield ports[0]
+        finally:
+            if stop:
+                subprocess.run(stop, check=False)
+            process.terminate()
+
+
+IMAGE = "tensorflow/serving"
+
+
+def _docker_has_the_image():
+    if not shutil.which("docker"):
+        return False
+    inspect = ["docker", "image", "inspect", IMAGE]
+    return subprocess.run(inspect, capture_output=True, check=False).returncode == 0
+
+
+def _free_port():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
 def in_threads(count, function):
     """The results of `function(0)` to `function(count - 1)`, all started together."""
     barrier = threading.Barrier(count)
@@ -132,7 +189,3 @@ def in_threads(count, function):
 
     with futures.ThreadPoolExecutor(count) as pool:
         return list(pool.map(started_together, range(count)))
-
-
-def stacked(values):
-    return {name: np.stack([value[name] for value in values]) for name in values[0]}

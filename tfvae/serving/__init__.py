@@ -12,6 +12,9 @@ _MODULES = {
     "export_litert": "other_formats",
     "export_onnx": "other_formats",
     "prune_versions": "versions",
+    "read_array": "requests",
+    "request": "requests",
+    "write_answer": "requests",
     "write_model_card": "card",
     "write_server_configuration": "configuration",
 }

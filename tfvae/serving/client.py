@@ -275,6 +275,8 @@ class Client:
         served = messages.SignatureDefMap.FromString(response.metadata["signature_def"].value)
         inputs = {}
         for signature, definition in served.signature_def.items():
+            if signature.startswith("__"):
+                continue
             try:
                 inputs[signature] = {
                     name: tensors.spec_of(info) for name, info in definition.inputs.items()

@@ -66,7 +66,6 @@ def export_saved_model(
             signatures.signatures(
                 vae, image_dtype=image_dtype, num_importance_samples=num_importance_samples
             ),
-            vae=vae,
             path=path,
             warmup_batch_sizes=warmup_batch_sizes,
         )
@@ -77,10 +76,9 @@ def export_saved_model(
     return version
 
 
-def _write(served, *, vae, path, warmup_batch_sizes):
+def _write(served, *, path, warmup_batch_sizes):
     archive = keras.export.ExportArchive()
-    archive.track(vae.encoder)
-    archive.track(vae.decoder)
+    # The variables that the endpoints use are tracked; `track` would write each a second time.
     for name, signature in served.items():
         archive.add_endpoint(name, signature.function)
     try:

@@ -49,8 +49,9 @@ def signatures(
         return images if images.dtype.is_floating else tf.cast(images, tf.float32)
 
     def encode(images):
-        posterior = vae.encode(floating(images))
-        return _single_precision(mean=posterior.mean(), stddev=posterior.stddev())
+        # The parameters themselves: mean() and stddev() would each multiply them by ones.
+        normal = vae.encode(floating(images)).distribution
+        return _single_precision(mean=normal.loc, stddev=normal.scale)
 
     def decode(latents):
         return _single_precision(probabilities=vae.decode(latents).mean())
@@ -90,9 +91,11 @@ def signatures(
 
 def _sample(vae, seed):
     num_pixels = tf.TensorShape(vae.image_shape).num_elements()
-    word_counts = [noise.normal_word_count(vae.latent_dim), noise.uniform_word_count(num_pixels)]
-    latent_words, pixel_words = tf.split(
-        noise.random_words(seed, sum(word_counts)), word_counts, axis=1
+    num_latent_words = noise.normal_word_count(vae.latent_dim)
+    # Apart, so that the noise of the pixels is made while the decoder runs.
+    latent_words = noise.random_words(seed, num_latent_words)
+    pixel_words = noise.random_words(
+        seed, noise.uniform_word_count(num_pixels), start=num_latent_words
     )
     latents = noise.standard_normal(latent_words, vae.latent_dim, dtype=vae.distribution_dtype)
     probabilities = tf.cast(vae.decode(latents).mean(), tf.float32)

@@ -1,0 +1,343 @@
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import grpc
+import numpy as np
+import psutil
+import pytest
+from model_server import in_threads, serve, serve_for_real
+
+import tfvae
+from tfvae.errors import InputError
+from tfvae.serving.client import Client, ServerError
+
+
+@pytest.fixture(scope="module")
+def service(version):
+    with serve("digits", version) as service:
+        yield service
+
+
+@pytest.fixture
+def client(service):
+    with Client("127.0.0.1", service.port, model="digits", timeout=30.0) as client:
+        yield client
+    service.delay, service.failures, service.compact = 0.0, [], False
+
+
+@pytest.fixture(scope="module", params=["the test server", "TensorFlow Serving"])
+def any_port(request, model_folder):
+    """Of the server in these tests, and of the real one where there is one."""
+    if request.param == "the test server":
+        yield request.getfixturevalue("service").port
+    else:
+        with serve_for_real(model_folder.parent) as port:
+            yield port
+
+
+@pytest.fixture
+def any_client(any_port):
+    with Client("127.0.0.1", any_port, model="digits", timeout=30.0) as client:
+        yield client
+
+
+def test_warm_up_requests_are_answered_before_others(service):
+    images, dim = (28, 28, 1), 5
+    expected = [
+        request
+        for size in (1, 3)
+        for request in (
+            ("serving_default", {"images": (size, *images)}),
+            ("encode", {"images": (size, *images)}),
+            ("decode", {"latents": (size, dim)}),
+            ("reconstruct", {"images": (size, *images)}),
+            ("sample", {"seed": (size,)}),
+            ("score", {"images": (size, *images), "seed": (size,)}),
+        )
+    ]
+    assert service.warmed_up == expected
+
+
+@pytest.mark.parametrize("count", [0, 1, 7, 1000])
+def test_answers_are_those_of_the_model(any_client, vae, make_images, count):
+    images = make_images(count)
+    posterior = any_client.encode(images)
+    expected = vae.encode(images)
+    np.testing.assert_allclose(posterior.mean, expected.mean(), atol=1e-6)
+    np.testing.assert_allclose(posterior.stddev, expected.stddev(), atol=1e-6)
+    np.testing.assert_allclose(any_client.reconstruct(images), vae(images), atol=1e-6)
+    probabilities = vae.decode(posterior.mean).mean()
+    np.testing.assert_allclose(any_client.decode(posterior.mean), probabilities, atol=1e-6)
+
+    samples = any_client.sample(range(count))
+    assert samples.images.shape == images.shape
+    probabilities = vae.decode(samples.latents).mean()
+    np.testing.assert_allclose(samples.probabilities, probabilities, atol=1e-6)
+    scores = any_client.score(images)
+    assert scores.log_likelihood.shape == (count,)
+    np.testing.assert_allclose(scores.elbo, scores.reconstruction - scores.kl, rtol=1e-6)
+
+
+def test_answers_as_bytes_are_read_as_those_as_values(client, service):
+    values = client.sample([1, 2])
+    service.compact = True
+    for as_bytes, as_values in zip(client.sample([1, 2]), values, strict=True):
+        np.testing.assert_array_equal(as_bytes, as_values)
+
+
+def test_large_batches_are_sent_in_parts(client, service, make_images):
+    images, seeds = make_images(20), np.arange(20) * 7
+    whole = client.score(images, seeds)
+    before = len(service.requests)
+    with Client("127.0.0.1", service.port, model="digits", max_batch_size=6) as in_parts:
+        parts = in_parts.score(images, seeds)
+    sizes = [
+        request.inputs["seed"].tensor_shape.dim[0].size for request in service.requests[before:]
+    ]
+    assert sizes == [6, 6, 6, 2]
+    np.testing.assert_allclose(parts, whole, rtol=1e-6)
+
+
+def test_wrong_requests_are_refused_before_they_are_sent(client, service, make_images):
+    images = make_images(2)
+    client.encode(images)
+    sent = len(service.requests)
+    for request, message in [
+        (lambda: client.encode(images[..., 0]), "add a channel axis"),
+        (lambda: client.reconstruct(images * 255), "divide by 255"),
+        (lambda: client.score(images * np.nan), "remove NaN"),
+        (lambda: client.encode(images.astype(int)), "cast them to float32"),
+        (lambda: client.decode(np.zeros((2, 4))), r"of shape \[batch, 5\]"),
+        (lambda: client.sample([0.5]), "seeds must be"),
+        (lambda: client.score(images, [1]), "2 images need 2 seeds"),
+    ]:
+        with pytest.raises(InputError, match=message):
+            request()
+    assert len(service.requests) == sent
+    client.encode(images)
+
+
+def test_an_unknown_model_or_version(any_port):
+    for arguments, message in [
+        ({"model": "faces"}, "does not serve a model named 'faces': look at its models.config"),
+        ({"model": "digits", "version": 9}, "version 9 of the model 'digits'"),
+    ]:
+        with (
+            Client("127.0.0.1", any_port, **arguments) as other,
+            pytest.raises(ServerError, match=message),
+        ):
+            other.sample([1])
+    with Client("127.0.0.1", any_port, model="digits", version=1) as other:
+        assert other.sample([1]).images.shape == (1, 28, 28, 1)
+
+
+def test_version_labels(service):
+    with (
+        Client("127.0.0.1", service.port, model="digits", version_label="canary") as other,
+        pytest.raises(ServerError, match="labelled 'canary' of the model 'digits'"),
+    ):
+        other.sample([1])
+    for arguments in ({"version": 1}, {"version_label": "stable"}):
+        with Client("127.0.0.1", service.port, model="digits", **arguments) as other:
+            assert other.sample([1]).images.shape == (1, 28, 28, 1)
+
+
+def test_a_server_of_another_model(tmp_path_factory, make_images):
+    """Neither `tfvae export`'s signatures, nor images at all."""
+    import tensorflow as tf
+
+    class Doubling(tf.Module):
+        @tf.function(input_signature=[tf.TensorSpec([], tf.float32, name="number")])
+        def double(self, number):
+            return {"twice": 2.0 * number}
+
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.int64, name="seed")])
+        def sample(self, seed):
+            return {"images": tf.cast(seed, tf.float32)}
+
+    module = Doubling()
+    path = tmp_path_factory.mktemp("other") / "1"
+    served = {"serving_default": module.double, "sample": module.sample}
+    tf.saved_model.save(module, str(path), signatures=served)
+    with (
+        serve("other", path) as service,
+        Client("127.0.0.1", service.port, model="other") as client,
+    ):
+        with pytest.raises(ServerError, match=r"no signature 'encode' .* has sample, serving"):
+            client.encode(make_images(1))
+        with pytest.raises(ServerError, match="is it one that `tfvae export` wrote"):
+            client.sample([1])
+
+
+def test_another_shape_is_noticed(make_vae, make_images, tmp_path):
+    version = tfvae.export_saved_model(
+        make_vae(image_shape=(8, 8, 3), latent_dim=2), tmp_path / "m", num_importance_samples=1
+    )
+    with serve("m", version) as service, Client("127.0.0.1", service.port, model="m") as client:
+        with pytest.raises(InputError, match=r"of shape \[batch, 8, 8, 3\]; got float32 of shape"):
+            client.encode(make_images(2))
+        assert client.sample([5]).images.shape == (1, 8, 8, 3)
+
+
+def test_int8_images_are_sent_as_int8(vae, make_images, tmp_path):
+    version = tfvae.export_saved_model(
+        vae, tmp_path / "m", image_dtype="int8", num_importance_samples=1
+    )
+    images = make_images(3)
+    with serve("m", version) as service, Client("127.0.0.1", service.port, model="m") as client:
+        np.testing.assert_allclose(client.encode(images).mean, vae.encode(images).mean(), atol=1e-6)
+        assert len(service.requests[-1].inputs["images"].tensor_content) == 3 * 28 * 28
+        with pytest.raises(InputError, match="binarise them"):
+            client.encode(images * 0.5)
+
+
+def test_a_slow_server_is_not_waited_for(client, service):
+    client.sample([1])
+    service.delay = 2.0
+    with Client("127.0.0.1", service.port, model="digits", timeout=0.5) as impatient:
+        start = time.monotonic()
+        with pytest.raises(ServerError, match=r"did not answer within 0.5 s"):
+            impatient.sample([1])
+        assert time.monotonic() - start < 1.9
+    service.delay = 0.0
+    assert client.sample([1]).images.shape == (1, 28, 28, 1)
+
+
+def test_a_server_that_is_down_and_one_that_comes_back(version, vae, service):
+    with (
+        Client("127.0.0.1:1", model="digits", timeout=5.0) as nobody,
+        pytest.raises(ServerError, match=r"no server answers at 127\.0\.0\.1:1: is it running"),
+    ):
+        nobody.sample([1])
+    with serve("digits", version) as first:
+        port = first.port
+        client = Client("127.0.0.1", port, model="digits")
+        expected = client.sample([3])
+    with pytest.raises(ServerError, match="no server answers"):
+        client.sample([3])
+    with serve("digits", version, port=port):
+        deadline = time.monotonic() + 30.0
+        while True:
+            try:
+                np.testing.assert_array_equal(client.sample([3]).images, expected.images)
+                break
+            except ServerError:
+                assert time.monotonic() < deadline
+        client.close()
+
+
+def test_what_may_be_retried_is(client, service):
+    client.sample([1])
+    before = len(service.requests)
+    service.failures = [grpc.StatusCode.UNAVAILABLE] * 2
+    assert client.sample([1]).images.shape == (1, 28, 28, 1)
+    assert len(service.requests) == before + 3
+    service.failures = [grpc.StatusCode.INTERNAL]
+    with pytest.raises(ServerError, match=r"could not answer .*: injected \(INTERNAL\)"):
+        client.sample([1])
+    assert len(service.requests) == before + 4
+
+
+def test_what_speaks_something_else():
+    from concurrent import futures
+
+    server = grpc.server(futures.ThreadPoolExecutor(1))
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    with (
+        Client("127.0.0.1", port) as client,
+        pytest.raises(ServerError, match="does not speak TensorFlow Serving's gRPC"),
+    ):
+        client.sample([1])
+    server.stop(grace=None).wait()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"host": "http://localhost"}, "host must be a name or name:port, without a scheme"),
+        ({"host": ""}, "host must be"),
+        ({"model": ""}, "model must be the name of a served model"),
+        ({"version": 1, "version_label": "stable"}, "not both"),
+        ({"version": -1}, "version must be"),
+        ({"timeout": 0}, "timeout must be"),
+        ({"max_batch_size": 0}, "max_batch_size must be"),
+    ],
+)
+def test_impossible_arguments_are_refused(arguments, message):
+    with pytest.raises(InputError, match=message):
+        Client(**arguments)
+
+
+def test_32_threads_share_a_client(any_client, make_images):
+    client, images = any_client, make_images(32)
+    expected = client.score(images, np.arange(32))
+    samples = client.sample(np.arange(32))
+
+    def ask(index):
+        rows = slice(index, index + 1)
+        score = client.score(images[rows], [index])
+        sample = client.sample([index])
+        return score.log_likelihood[0], sample.images[0]
+
+    for _ in range(3):
+        answers = in_threads(32, ask)
+        np.testing.assert_allclose(
+            [score for score, _ in answers], expected.log_likelihood, rtol=1e-6
+        )
+        np.testing.assert_array_equal([image for _, image in answers], samples.images)
+
+
+def memory_growth(client, service, images, count):
+    """Bytes by which client and server, both in this process, grow over so many requests."""
+    process = psutil.Process()
+    resident = []
+    for number in range(count):
+        if number % 5 == 0:
+            client.score(images[: 1 + number % 3])
+        elif number % 5 == 1:
+            client.encode(images[: 1 + number % 3])
+        else:
+            client.sample(range(1 + number % 7))
+        # What the test server keeps for the tests.
+        service.requests.clear()
+        if number % (count // 10) == 0:
+            resident.append(process.memory_info().rss)
+    # The first requests fill caches and pools.
+    return resident[-1] - resident[3]
+
+
+def test_memory_does_not_grow_with_requests(client, service, make_images):
+    assert memory_growth(client, service, make_images(4), 1000) < 20e6
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_10_000_requests(client, service, make_images):
+    assert memory_growth(client, service, make_images(4), 10_000) < 20e6
+
+
+WITHOUT_TENSORFLOW = """
+import sys
+import numpy as np
+from tfvae.serving import Client
+client = Client(sys.argv[1], model="digits")
+samples = client.sample([1, 2, 3])
+client.encode(samples.images)
+client.score(samples.images)
+assert samples.images.shape == (3, 28, 28, 1)
+heavy = {"tensorflow", "keras", "tf_keras", "tensorflow_probability"} & set(sys.modules)
+assert not heavy, heavy
+"""
+
+
+def test_the_client_imports_no_tensorflow(service):
+    result = subprocess.run(
+        [sys.executable, "-c", WITHOUT_TENSORFLOW, f"127.0.0.1:{service.port}"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=Path(tfvae.__file__).parents[1],
+    )
+    assert result.returncode == 0, result.stderr
