@@ -91,8 +91,11 @@ class TestExactness:
         # The standard deviation of 60 values is known to 9 %, of heavy tails to somewhat less.
         np.testing.assert_allclose(stated, spread, rtol=0.35)
 
-    def test_sandwich_holds_the_truth(self, vae):
-        bounds = likelihood.sandwich(vae, num_images=8, num_samples=100, num_steps=50, seed=0)
+    @pytest.mark.parametrize("start", ["encoder", "prior"])
+    def test_sandwich_holds_the_truth(self, vae, start):
+        bounds = likelihood.sandwich(
+            vae, num_images=8, num_samples=100, num_steps=50, start=start, seed=0
+        )
         truth = Quadrature(vae, bounds.images.numpy()).log_likelihood
         assert deviations(bounds.lower, truth, bounds.lower_standard_error).max() < 3.5
         # The chains of an image start from one posterior sample, which its error does not know.
@@ -101,7 +104,9 @@ class TestExactness:
         assert np.abs(bounds.upper - bounds.lower).max() < 0.3
 
     def test_few_temperatures_open_the_sandwich_to_the_right_side(self, vae):
-        bounds = likelihood.sandwich(vae, num_images=60, num_samples=1, num_steps=2, seed=0)
+        bounds = likelihood.sandwich(
+            vae, num_images=60, num_samples=1, num_steps=2, start="prior", seed=0
+        )
         truth = Quadrature(vae, bounds.images.numpy()).log_likelihood
         for gap in (truth - bounds.lower, bounds.upper - truth):
             assert np.mean(gap) > 2 * np.std(gap, ddof=1) / np.sqrt(60)
@@ -326,7 +331,7 @@ class TestOrder:
         assert list(means.values()) == sorted(means.values())
 
         # On images that the model drew, the upper bound exists too.
-        sandwich = likelihood.sandwich(vae, num_images=100, num_samples=16, num_steps=1000, seed=0)
+        sandwich = likelihood.sandwich(vae, num_images=100, num_samples=8, num_steps=300, seed=0)
         drawn = sandwich.images
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", LowEffectiveSampleSizeWarning)
@@ -431,3 +436,5 @@ class TestBadInput:
     def test_of_the_sandwich(self):
         with pytest.raises(InputError, match="num_images"):
             likelihood.sandwich(tiny_vae(1), num_images=0)
+        with pytest.raises(InputError, match="start"):
+            likelihood.sandwich(tiny_vae(1), start="nowhere")

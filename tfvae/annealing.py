@@ -1,4 +1,8 @@
-"""Annealed importance sampling: chains of Hamiltonian Monte Carlo between prior and posterior.
+"""Annealed importance sampling: Hamiltonian Monte Carlo from an initial normal to the posterior.
+
+The chains move in coordinates in which the initial distribution, the prior or q(Z|x), is standard
+normal: standardised latents. The temperature t turns it into the posterior by N(0, I) w^t, where
+w = p(x, z) / initial(z).
 
 `tfp.mcmc.sample_annealed_importance_chain` is not used, for two reasons. It hands a kernel the
 density that was cached at the temperature before, so that proposals are accepted against the wrong
@@ -10,7 +14,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tfvae.vae import VAE
-from tfvae.weights import log_likelihood_of_latents
+from tfvae.weights import factorial_normal, log_likelihood_of_latents
 
 NUM_LEAPFROG_STEPS = 10
 TARGET_ACCEPTANCE_RATE = 0.65
@@ -23,16 +27,17 @@ _LOGISTIC_RANGE = 4.0
 
 
 def tune_step_sizes(
-    vae: VAE, images: tf.Tensor, num_steps: tf.Tensor, seed: tf.Tensor
+    vae: VAE, images: tf.Tensor, parameters: tf.Tensor, num_steps: tf.Tensor, seed: tf.Tensor
 ) -> tf.Tensor:
     """Step sizes for each image and temperature that accept about 0.65 of the proposals.
 
-    They come from a pilot run of a few chains from the prior to the posterior. Weights may then be
+    They come from a pilot run of a few chains. Weights may then be
     gathered with kernels that are fixed beforehand, which keeps them exactly unbiased.
 
     Args:
         vae: The model.
         images: `[batch, height, width, channels]`.
+        parameters: `[batch, 2, latent_dim]`, of the initial distribution.
         num_steps: The number of temperatures above 0, int32.
         seed: int32 `[2]`.
 
@@ -45,18 +50,25 @@ def tune_step_sizes(
     """
     initial_seed, chain_seed = tf.unstack(tf.random.experimental.stateless_split(seed, 2))
     latents = vae.prior.sample([_PILOT_CHAINS, tf.shape(images)[0]], seed=initial_seed)
-    return _pilot(vae, images, latents, num_steps, chain_seed)
+    return _pilot(vae, images, parameters, latents, num_steps, chain_seed)
 
 
 def forward_chains(
-    vae: VAE, images: tf.Tensor, latents: tf.Tensor, step_sizes: tf.Tensor, seed: tf.Tensor
+    vae: VAE,
+    images: tf.Tensor,
+    parameters: tf.Tensor,
+    latents: tf.Tensor,
+    step_sizes: tf.Tensor,
+    seed: tf.Tensor,
 ) -> tf.Tensor:
-    """Anneals from the prior to the posterior.
+    """Anneals from the initial distribution to the posterior.
 
     Args:
         vae: The model.
         images: `[batch, height, width, channels]`.
-        latents: `[chains, batch, latent_dim]`, samples of the prior.
+        parameters: `[batch, 2, latent_dim]`, of the initial distribution.
+        latents: `[chains, batch, latent_dim]`, standardised samples of the initial distribution,
+            which are standard normal.
         step_sizes: `[num_steps + 1, batch]`, by temperature from 0 to 1.
         seed: int32 `[2]`.
 
@@ -67,18 +79,24 @@ def forward_chains(
         Neal. Annealed Importance Sampling. 1998. arXiv:physics/9803008.
     """
     temperatures = _temperatures(tf.shape(step_sizes)[0] - 1, step_sizes.dtype)
-    return _chains(vae, images, latents, temperatures, step_sizes, seed)
+    return _chains(vae, images, parameters, latents, temperatures, step_sizes, seed)
 
 
 def reverse_chains(
-    vae: VAE, images: tf.Tensor, latents: tf.Tensor, step_sizes: tf.Tensor, seed: tf.Tensor
+    vae: VAE,
+    images: tf.Tensor,
+    parameters: tf.Tensor,
+    latents: tf.Tensor,
+    step_sizes: tf.Tensor,
+    seed: tf.Tensor,
 ) -> tf.Tensor:
-    """Anneals from the posterior to the prior.
+    """Anneals from the posterior to the initial distribution.
 
     Args:
         vae: The model.
         images: `[batch, height, width, channels]`.
-        latents: `[chains, batch, latent_dim]`, exact samples of the posterior.
+        parameters: `[batch, 2, latent_dim]`, of the initial distribution.
+        latents: `[chains, batch, latent_dim]`, standardised exact samples of the posterior.
         step_sizes: `[num_steps + 1, batch]`, by temperature from 0 to 1.
         seed: int32 `[2]`.
 
@@ -93,6 +111,7 @@ def reverse_chains(
     return _chains(
         vae,
         images,
+        parameters,
         latents,
         tf.reverse(temperatures, axis=[0]),
         tf.reverse(step_sizes, axis=[0]),
@@ -101,17 +120,18 @@ def reverse_chains(
 
 
 @tf.function(reduce_retracing=True)
-def _chains(vae, images, latents, temperatures, step_sizes, seed):
+def _chains(vae, images, parameters, latents, temperatures, step_sizes, seed):
     log_weights = tf.zeros(tf.shape(latents)[:2], latents.dtype)
     num_steps = tf.shape(temperatures)[0] - 1
     for step in tf.range(num_steps):
-        log_likelihood = log_likelihood_of_latents(vae, images, latents)
-        log_weights += (temperatures[step + 1] - temperatures[step]) * log_likelihood
+        log_weight = _log_weight(vae, images, parameters, latents)
+        log_weights += (temperatures[step + 1] - temperatures[step]) * log_weight
         # What the chains do after the last weight does not matter.
         if step < num_steps - 1:
             latents, _ = _transition(
                 vae,
                 images,
+                parameters,
                 latents,
                 temperature=temperatures[step + 1],
                 step_size=step_sizes[step + 1],
@@ -121,7 +141,7 @@ def _chains(vae, images, latents, temperatures, step_sizes, seed):
 
 
 @tf.function(reduce_retracing=True)
-def _pilot(vae, images, latents, num_steps, seed):
+def _pilot(vae, images, parameters, latents, num_steps, seed):
     temperatures = _temperatures(num_steps, latents.dtype)
     log_step_size = tf.fill(
         [tf.shape(images)[0]], tf.math.log(tf.constant(_INITIAL_STEP_SIZE, latents.dtype))
@@ -131,6 +151,7 @@ def _pilot(vae, images, latents, num_steps, seed):
         latents, acceptance = _transition(
             vae,
             images,
+            parameters,
             latents,
             temperature=temperatures[step],
             step_size=tf.exp(log_step_size),
@@ -141,12 +162,13 @@ def _pilot(vae, images, latents, num_steps, seed):
     return step_sizes.stack()
 
 
-def _transition(vae, images, latents, *, temperature, step_size, seed):
-    """One transition that leaves p(z) p(x|z)^temperature as it is, and its acceptance `[batch]`."""
+def _transition(vae, images, parameters, latents, *, temperature, step_size, seed):
+    """One transition that leaves the density at a temperature, and its acceptance `[batch]`."""
 
     def log_prob(latents):
-        log_likelihood = log_likelihood_of_latents(vae, images, latents)
-        return vae.prior.log_prob(latents) + temperature * log_likelihood
+        # In standardised latents the initial density is that of the prior, whichever it is.
+        log_weight = _log_weight(vae, images, parameters, latents)
+        return vae.prior.log_prob(latents) + temperature * log_weight
 
     kernel = tfp.mcmc.HamiltonianMonteCarlo(
         log_prob, step_size=step_size[:, tf.newaxis], num_leapfrog_steps=NUM_LEAPFROG_STEPS
@@ -154,6 +176,15 @@ def _transition(vae, images, latents, *, temperature, step_size, seed):
     latents, results = kernel.one_step(latents, kernel.bootstrap_results(latents), seed=seed)
     acceptance = tf.exp(tf.minimum(results.log_accept_ratio, 0))
     return latents, tf.reduce_mean(acceptance, axis=0)
+
+
+def _log_weight(vae, images, parameters, standardised):
+    """Log p(x, z) / initial(z) of standardised latents, `[chains, batch]`."""
+    location, stddev = tf.unstack(parameters, axis=1)
+    latents = location + stddev * standardised
+    initial = factorial_normal(parameters)
+    log_ratio = vae.prior.log_prob(latents) - initial.log_prob(latents)
+    return log_likelihood_of_latents(vae, images, latents) + log_ratio
 
 
 def _temperatures(num_steps, dtype):
