@@ -10,8 +10,10 @@ decoded and compared with its image. pythae is given its fastest batch size of t
 
 import argparse
 import json
+import os
 import statistics
 import time
+import warnings
 
 import numpy as np
 
@@ -28,6 +30,10 @@ def main():
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--json", help="where to write the figures")
     settings = parser.parse_args()
+    # On a busy machine, threads that wait by spinning would slow pythae down tenfold.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    # Untrained networks give uneven weights, which does not matter here.
+    warnings.filterwarnings("ignore", message=".*effective sample size")
 
     tfvae_run = make_tfvae(settings.images)
     peer_run = make_pythae(settings.peer_images)
@@ -44,11 +50,18 @@ def main():
     print(f"{'784-200-200-50, 5000 samples':32}{'decodes/s':>12}{'lowest':>12}{'highest':>12}")
     for name, values in rates.items():
         print(f"{name:32}{medians[name]:12,.0f}{min(values):12,.0f}{max(values):12,.0f}")
-    print(f"ratio, median of {len(ratios)} pairs: {statistics.median(ratios):.2f}")
+    best_ratio = max(rates["tfvae"]) / max(values)
+    print(
+        f"ratio: {statistics.median(ratios):.2f} (median of pairs), {best_ratio:.2f} (of the best)"
+    )
     if settings.json:
         from tfvae.files import written_whole
 
-        figures = {"decodes_per_second": rates, "ratio": statistics.median(ratios)}
+        figures = {
+            "decodes_per_second": rates,
+            "median_ratio": statistics.median(ratios),
+            "ratio_of_best": best_ratio,
+        }
         with written_whole(settings.json) as path:
             path.write_text(json.dumps(figures, indent=1) + "\n")
 
