@@ -10,9 +10,12 @@ one; and a step size that adapts while weights are gathered makes a chain's kern
 past, which the unbiasedness of the weights does not allow.
 """
 
+import math
+
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from tfvae.passes import latents_per_pass
 from tfvae.vae import VAE
 from tfvae.weights import factorial_normal, log_likelihood_of_latents
 
@@ -117,6 +120,62 @@ def reverse_chains(
         tf.reverse(step_sizes, axis=[0]),
         seed,
     )
+
+
+def log_sums(
+    vae: VAE,
+    images: tf.Tensor,
+    num_steps: tf.Tensor,
+    num_samples: int,
+    seed: tf.Tensor,
+    *,
+    parameters: tf.Tensor,
+    exact_latents: tf.Tensor | None = None,
+) -> tf.Tensor:
+    """The logarithms of sums over chains of the weights and of their squares.
+
+    Args:
+        vae: The model.
+        images: `[batch, height, width, channels]`.
+        num_steps: The number of temperatures above 0, int32.
+        num_samples: Chains per image and direction.
+        seed: int32 `[2]`.
+        parameters: `[batch, 2, latent_dim]`, of the initial distribution.
+        exact_latents: `[batch, latent_dim]`, exact samples of the posterior, where there are any.
+
+    Returns:
+        float64 `[batch, 2]`, of the weights of forward chains and of their squares; with exact
+        latents `[batch, 4]`, followed by the same of reverse chains.
+    """
+    pilot_seed, forward_seed, reverse_seed = tf.unstack(
+        tf.random.experimental.stateless_split(seed, 3)
+    )
+    batch = images.shape[0]
+    step_sizes = tune_step_sizes(vae, images, parameters, num_steps, pilot_seed)
+    num_passes = math.ceil(num_samples * batch / latents_per_pass(vae))
+    chains_per_pass = math.ceil(num_samples / num_passes)
+    columns = []
+    for start in range(0, num_samples, chains_per_pass):
+        count = min(chains_per_pass, num_samples - start)
+        initial_seed, chain_seed = tf.unstack(
+            tf.random.experimental.stateless_split(
+                tf.random.experimental.stateless_fold_in(forward_seed, start), 2
+            )
+        )
+        latents = vae.prior.sample([count, batch], seed=initial_seed)
+        log_weights = [forward_chains(vae, images, parameters, latents, step_sizes, chain_seed)]
+        if exact_latents is not None:
+            reverse_chain_seed = tf.random.experimental.stateless_fold_in(reverse_seed, start)
+            location, stddev = tf.unstack(parameters, axis=1)
+            latents = tf.repeat(((exact_latents - location) / stddev)[tf.newaxis], count, axis=0)
+            log_weights.append(
+                reverse_chains(vae, images, parameters, latents, step_sizes, reverse_chain_seed)
+            )
+        log_weights = tf.cast(tf.stack(log_weights, axis=-1), tf.float64)
+        both = tf.stack([log_weights, 2 * log_weights], axis=-1)
+        both = tf.reshape(both, [count, batch, -1])
+        columns.append(tf.reduce_logsumexp(both, axis=0))
+    return tf.reduce_logsumexp(tf.stack(columns), axis=0)
 
 
 @tf.function(reduce_retracing=True)

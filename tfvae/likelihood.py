@@ -10,7 +10,7 @@ import tensorflow_probability as tfp
 
 from tfvae import annealing
 from tfvae.errors import InputError
-from tfvae.passes import check_positive, latents_per_pass, over_images
+from tfvae.passes import check_positive, over_images
 from tfvae.randomness import stateless_seed
 from tfvae.vae import VAE
 from tfvae.weights import (
@@ -167,7 +167,9 @@ def log_likelihood(
         steps = tf.constant(num_steps)
 
         def estimate(part, seed):
-            return _annealed_sums(vae, part, steps, num_samples, seed, parameters=_prior(vae, part))
+            return annealing.log_sums(
+                vae, part, steps, num_samples, seed, parameters=_prior(vae, part)
+            )
     else:
         draw = {"importance": importance_columns, "prior": prior_columns}[method]
 
@@ -275,7 +277,7 @@ def sandwich(
 
     def estimate(part, seed, part_latents):
         parameters = parameters_of(vae.encode(part)) if start == "encoder" else _prior(vae, part)
-        return _annealed_sums(
+        return annealing.log_sums(
             vae,
             part,
             steps,
@@ -306,43 +308,6 @@ def _prior(vae, images):
     """The parameters of the prior, for each image."""
     zeros = tf.zeros([images.shape[0], vae.latent_dim], vae.distribution_dtype)
     return tf.stack([zeros, tf.ones_like(zeros)], axis=1)
-
-
-def _annealed_sums(vae, images, num_steps, num_samples, seed, *, parameters, exact_latents=None):
-    """The same of forward chains and, where exact latents are given, of reverse chains too."""
-    pilot_seed, forward_seed, reverse_seed = tf.unstack(
-        tf.random.experimental.stateless_split(seed, 3)
-    )
-    batch = images.shape[0]
-    step_sizes = annealing.tune_step_sizes(vae, images, parameters, num_steps, pilot_seed)
-    num_passes = math.ceil(num_samples * batch / latents_per_pass(vae))
-    chains_per_pass = math.ceil(num_samples / num_passes)
-    columns = []
-    for start in range(0, num_samples, chains_per_pass):
-        count = min(chains_per_pass, num_samples - start)
-        initial_seed, chain_seed = tf.unstack(
-            tf.random.experimental.stateless_split(
-                tf.random.experimental.stateless_fold_in(forward_seed, start), 2
-            )
-        )
-        latents = vae.prior.sample([count, batch], seed=initial_seed)
-        log_weights = [
-            annealing.forward_chains(vae, images, parameters, latents, step_sizes, chain_seed)
-        ]
-        if exact_latents is not None:
-            reverse_chain_seed = tf.random.experimental.stateless_fold_in(reverse_seed, start)
-            location, stddev = tf.unstack(parameters, axis=1)
-            latents = tf.repeat(((exact_latents - location) / stddev)[tf.newaxis], count, axis=0)
-            log_weights.append(
-                annealing.reverse_chains(
-                    vae, images, parameters, latents, step_sizes, reverse_chain_seed
-                )
-            )
-        log_weights = tf.cast(tf.stack(log_weights, axis=-1), tf.float64)
-        both = tf.stack([log_weights, 2 * log_weights], axis=-1)
-        both = tf.reshape(both, [count, batch, -1])
-        columns.append(tf.reduce_logsumexp(both, axis=0))
-    return tf.reduce_logsumexp(tf.stack(columns), axis=0)
 
 
 def _estimate(log_sum, log_sum_of_squares, num_samples, dtype):
