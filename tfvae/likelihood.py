@@ -10,7 +10,7 @@ import tensorflow_probability as tfp
 
 from tfvae import annealing
 from tfvae.errors import InputError
-from tfvae.passes import check_positive, latents_per_pass, over_images
+from tfvae.passes import check_positive, over_images
 from tfvae.randomness import stateless_seed
 from tfvae.vae import VAE
 from tfvae.weights import (
@@ -90,7 +90,7 @@ class Sandwich(NamedTuple):
     Attributes:
         images: `[n, height, width, channels]`, the images, 0 or 1.
         latents: `[n, latent_dim]`, the latents they were drawn with: exact samples of p(Z|x).
-        lower: In expectation at most log p(x): annealing from the prior to the posterior.
+        lower: In expectation at most log p(x): annealing from the start to the posterior.
         lower_standard_error: Its standard error, by the delta method.
         upper: In expectation at least log p(x): annealing from the exact posterior sample back.
         upper_standard_error: Its standard error, by the delta method, for the posterior sample
@@ -167,7 +167,9 @@ def log_likelihood(
         steps = tf.constant(num_steps)
 
         def estimate(part, seed):
-            return _annealed_sums(vae, part, steps, num_samples, seed)
+            return annealing.log_sums(
+                vae, part, steps, num_samples, seed, parameters=_prior(vae, part)
+            )
     else:
         draw = {"importance": importance_columns, "prior": prior_columns}[method]
 
@@ -232,7 +234,8 @@ def sandwich(
     num_samples: int = 16,
     seed: int | None = None,
     *,
-    num_steps: int = 1000,
+    num_steps: int = 500,
+    start: str = "encoder",
     verbose: bool = False,
 ) -> Sandwich:
     """Bounds log p(x) from both sides on images that the model draws (bidirectional Monte Carlo).
@@ -246,19 +249,24 @@ def sandwich(
         num_images: How many images to draw.
         num_samples: Chains per image and direction.
         seed: The same seed gives the same images and bounds; None gives new ones at each call.
-        num_steps: The temperatures between prior and posterior.
+        num_steps: The temperatures between the start and the posterior.
+        start: Where the lower bound's chains start and the upper bound's end. `"encoder"`: at
+            q(Z|x), which is close to the posterior, so that few temperatures do. `"prior"`: at
+            p(Z), which knows nothing of the encoder and takes many times more.
         verbose: Whether to show a progress bar.
 
     Returns:
         The `Sandwich`.
 
     Raises:
-        InputError: If a number is not positive, or `seed` is not a seed.
+        InputError: If a number is not positive, `seed` is not a seed, or there is no such start.
 
     References:
         Grosse et al. Sandwiching the marginal likelihood using bidirectional Monte Carlo. 2015.
         arXiv:1511.02543.
     """
+    if start not in ("encoder", "prior"):
+        raise InputError(f"start must be 'encoder' or 'prior'; got {start!r}")
     check_positive(num_images=num_images, num_samples=num_samples, num_steps=num_steps)
     latent_seed, pixel_seed, chain_seed = tf.unstack(
         tf.random.experimental.stateless_split(stateless_seed(seed), 3)
@@ -268,7 +276,16 @@ def sandwich(
     steps = tf.constant(num_steps)
 
     def estimate(part, seed, part_latents):
-        return _annealed_sums(vae, part, steps, num_samples, seed, exact_latents=part_latents)
+        parameters = parameters_of(vae.encode(part)) if start == "encoder" else _prior(vae, part)
+        return annealing.log_sums(
+            vae,
+            part,
+            steps,
+            num_samples,
+            seed,
+            parameters=parameters,
+            exact_latents=part_latents,
+        )
 
     sums = over_images(
         vae, images, num_samples, chain_seed, estimate, verbose=verbose, along=latents
@@ -287,36 +304,10 @@ def sandwich(
     )
 
 
-def _annealed_sums(vae, images, num_steps, num_samples, seed, exact_latents=None):
-    """The same of forward chains and, where exact latents are given, of reverse chains too."""
-    pilot_seed, forward_seed, reverse_seed = tf.unstack(
-        tf.random.experimental.stateless_split(seed, 3)
-    )
-    batch = images.shape[0]
-    step_sizes = annealing.tune_step_sizes(vae, images, num_steps, pilot_seed)
-    num_passes = math.ceil(num_samples * batch / latents_per_pass(vae))
-    chains_per_pass = math.ceil(num_samples / num_passes)
-    columns = []
-    for start in range(0, num_samples, chains_per_pass):
-        count = min(chains_per_pass, num_samples - start)
-        initial_seed, chain_seed = tf.unstack(
-            tf.random.experimental.stateless_split(
-                tf.random.experimental.stateless_fold_in(forward_seed, start), 2
-            )
-        )
-        latents = vae.prior.sample([count, batch], seed=initial_seed)
-        log_weights = [annealing.forward_chains(vae, images, latents, step_sizes, chain_seed)]
-        if exact_latents is not None:
-            reverse_chain_seed = tf.random.experimental.stateless_fold_in(reverse_seed, start)
-            latents = tf.repeat(exact_latents[tf.newaxis], count, axis=0)
-            log_weights.append(
-                annealing.reverse_chains(vae, images, latents, step_sizes, reverse_chain_seed)
-            )
-        log_weights = tf.cast(tf.stack(log_weights, axis=-1), tf.float64)
-        both = tf.stack([log_weights, 2 * log_weights], axis=-1)
-        both = tf.reshape(both, [count, batch, -1])
-        columns.append(tf.reduce_logsumexp(both, axis=0))
-    return tf.reduce_logsumexp(tf.stack(columns), axis=0)
+def _prior(vae, images):
+    """The parameters of the prior, for each image."""
+    zeros = tf.zeros([images.shape[0], vae.latent_dim], vae.distribution_dtype)
+    return tf.stack([zeros, tf.ones_like(zeros)], axis=1)
 
 
 def _estimate(log_sum, log_sum_of_squares, num_samples, dtype):

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 from rich.console import Console
-from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import Progress
 
 from tfvae.errors import InputError
 from tfvae.images import check_binary_images
@@ -66,7 +66,7 @@ def over_images(
     results, row = [], 0
     shown = isinstance(images, tf.data.Dataset) if verbose is None else verbose
     with _progress(shown) as progress:
-        task = progress.add_task("estimating", total=_count(images))
+        task = progress.add_task("estimating", total=_count_batches(images))
         for batch in _batches(images, vae.image_shape):
             for start in range(0, batch.shape[0], size):
                 part = tf.cast(batch[start : start + size], vae.distribution_dtype)
@@ -74,7 +74,7 @@ def over_images(
                 part_seed = tf.random.experimental.stateless_fold_in(seed, len(results))
                 results.append(estimate(part, part_seed, *more))
                 row += len(part)
-                progress.advance(task, len(part))
+                progress.advance(task, len(part) / len(batch))
     return tf.nest.map_structure(lambda *parts: tf.concat(parts, axis=0), *results)
 
 
@@ -106,23 +106,10 @@ def _batches(images, image_shape) -> Iterator[tf.Tensor]:
         raise InputError("the data set of images is empty: give at least one batch")
 
 
-def _count(images):
-    if not isinstance(images, tf.data.Dataset):
-        return len(images) if hasattr(images, "__len__") else None
-    cardinality = int(images.cardinality())
-    element = images.element_spec
-    element = element[0] if isinstance(element, tuple) else element
-    if cardinality < 0 or element.shape.rank is None or element.shape[0] is None:
-        return None
-    return cardinality * element.shape[0]
+def _count_batches(images):
+    cardinality = int(images.cardinality()) if isinstance(images, tf.data.Dataset) else 1
+    return cardinality if cardinality >= 0 else None
 
 
 def _progress(shown):
-    return Progress(
-        *Progress.get_default_columns()[:-1],
-        MofNCompleteColumn(),
-        TextColumn("images"),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-        disable=not shown,
-    )
+    return Progress(console=Console(stderr=True), disable=not shown)

@@ -7,6 +7,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tfvae import distributions
+from tfvae.errors import InputError
 from tfvae.images import check_binary_images
 from tfvae.likelihood import evidence
 from tfvae.passes import check_positive, latents_per_pass, over_images
@@ -102,8 +103,8 @@ def sample_hmc(
     Args:
         vae: The model.
         images: `[n, height, width, channels]`, floating, 0 or 1.
-        num_samples: Samples per chain.
-        num_chains: Chains per image, at least 2 for R-hat to compare.
+        num_samples: Samples per chain, at least 4.
+        num_chains: Chains per image.
         seed: The same seed gives the same samples; None gives new ones at each call.
         num_burnin_steps: Steps before the first sample.
         verbose: Whether to show a progress bar.
@@ -123,6 +124,11 @@ def sample_hmc(
     check_positive(
         num_samples=num_samples, num_chains=num_chains, num_burnin_steps=num_burnin_steps
     )
+    if num_samples < 4:
+        raise InputError(
+            f"num_samples must be at least 4, or halves of chains cannot be compared; "
+            f"got {num_samples}"
+        )
     counts = tf.constant(num_samples), tf.constant(num_burnin_steps)
 
     def sample(part, seed):

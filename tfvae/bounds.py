@@ -1,0 +1,126 @@
+"""How the estimates of log p(x) close in on it as samples are added: numbers and their figure."""
+
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from tfvae.likelihood import LowEffectiveSampleSizeWarning, log_likelihood
+from tfvae.vae import VAE
+
+NUM_SAMPLES: Mapping[str, Sequence[int]] = {
+    "prior": (1, 5, 50, 500, 5000),
+    "importance": (1, 5, 50, 500, 5000),
+    "annealed": (1, 4, 16),
+}
+"""Samples per image of each method; a sample of `annealed` is a chain."""
+
+# Accessible to the colour-blind: Petroff, "Accessible Color Sequences for Data Visualization",
+# 2021, arXiv:2107.02270.
+_COLOURS = {"prior": "#f89c20", "importance": "#3f90da", "annealed": "#bd1f01"}
+_MARKERS = {"prior": "s", "importance": "o", "annealed": "^"}
+
+
+class Bounds(NamedTuple):
+    """The mean over images of estimates of log p(x), by one method; each `[k]`, in nats per image.
+
+    Attributes:
+        num_samples: The samples per image.
+        mean: In expectation a lower bound of the mean of log p(x).
+        standard_error: Of `mean`, as an estimate of its expectation for the images given.
+    """
+
+    num_samples: np.ndarray
+    mean: np.ndarray
+    standard_error: np.ndarray
+
+
+def bounds_by_num_samples(
+    vae: VAE,
+    images: Any,
+    num_samples: Mapping[str, Sequence[int]] = NUM_SAMPLES,
+    seed: int = 0,
+    *,
+    num_steps: int = 500,
+) -> dict[str, Bounds]:
+    """Estimates log p(x) by several methods and numbers of samples.
+
+    Args:
+        vae: The model.
+        images: `[n, height, width, channels]`, floating, 0 or 1; a hundred show the picture.
+        num_samples: The numbers of samples per image, by method of `tfvae.log_likelihood`.
+        seed: The same seed gives the same numbers.
+        num_steps: The temperatures of `annealed`.
+
+    Returns:
+        The `Bounds` by method.
+
+    Raises:
+        InputError: As `tfvae.log_likelihood` does.
+    """
+    return {
+        method: Bounds(
+            np.array(counts),
+            *np.transpose([_mean(vae, images, method, count, seed, num_steps) for count in counts]),
+        )
+        for method, counts in num_samples.items()
+    }
+
+
+def bound_against_num_samples(bounds: Mapping[str, Bounds], *, num_steps: int = 500) -> Figure:
+    """Draws the bounds against the number of samples: why an encoder is wanted.
+
+    Args:
+        bounds: By method, as `bounds_by_num_samples` gives them.
+        num_steps: The temperatures of `annealed`, for its name.
+
+    Returns:
+        A figure of a line a method, with bars of two standard errors.
+    """
+    names = {
+        "prior": r"prior: $z \sim p(Z)$",
+        "importance": r"importance: $z \sim q(Z \mid x)$",
+        "annealed": f"annealed: chains of {num_steps} temperatures",
+    }
+    figure = Figure(figsize=(8.0, 4.5), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    for method, bound in bounds.items():
+        axes.errorbar(
+            bound.num_samples,
+            bound.mean,
+            yerr=2 * np.nan_to_num(bound.standard_error, posinf=0.0),
+            label=names.get(method, method),
+            color=_COLOURS.get(method),
+            marker=_MARKERS.get(method),
+            capsize=3,
+        )
+    axes.set_xscale("log")
+    axes.set_xlabel("samples (annealed: chains) per image")
+    axes.set_ylabel(r"mean estimate of $\log p(x)$ in nats")
+    axes.set_title("Lower bounds on the log-likelihood")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False, loc="lower right")
+    return figure
+
+
+def _mean(vae, images, method, num_samples, seed, num_steps):
+    with warnings.catch_warnings():
+        # Bounds that are far off are what is to be seen.
+        warnings.simplefilter("ignore", LowEffectiveSampleSizeWarning)
+        estimate = log_likelihood(
+            vae,
+            images,
+            method=method,
+            num_samples=num_samples,
+            seed=seed,
+            num_steps=num_steps,
+            diagnostics=True,
+        )
+    errors = np.asarray(estimate.standard_error, np.float64)
+    mean = np.mean(np.asarray(estimate.log_likelihood, np.float64))
+    return mean, np.sqrt(np.sum(errors**2)) / len(errors)
