@@ -9,13 +9,12 @@ from typing import Any
 import numpy as np
 import PIL.Image
 
-from tfvae import report, runs, training
+from tfvae import report, runs, serving, training
 from tfvae.datasets import describe_dataset
 from tfvae.errors import InputError
 from tfvae.figures import image_grid
 from tfvae.files import written_whole
 from tfvae.passes import check_positive
-from tfvae.serving import export_saved_model
 from tfvae.settings import TrainingSettings
 
 Say = Callable[[str], None]
@@ -211,12 +210,24 @@ def plot(model: Path, output: Path, *, overwrite: bool, say: Say, **given: Any) 
         say(str(file))
 
 
-def export(model: Path, folder: Path, *, prune: int | None, say: Say) -> None:
-    """Exports a model as the next version of a folder that TensorFlow Serving reads.
+def export(
+    model: Path,
+    folder: Path,
+    *,
+    file_format: str,
+    image_dtype: str,
+    num_importance_samples: int,
+    prune: int | None,
+    say: Say,
+) -> None:
+    """Exports a model for TensorFlow Serving, or its networks for other runtimes.
 
     Args:
         model: A `.keras` file, or the folder of a run.
         folder: `saved_models/<model>`.
+        file_format: `saved_model`, `onnx` or `litert`.
+        image_dtype: See `export_saved_model`, as for the next two.
+        num_importance_samples: What `score` draws.
         prune: How many of the newest versions stay; all if None.
         say: Is given each line to read.
 
@@ -224,7 +235,22 @@ def export(model: Path, folder: Path, *, prune: int | None, say: Say) -> None:
         InputError: If something that was given cannot be used.
         OSError: If something cannot be written.
     """
-    say(str(export_saved_model(runs.load_vae(model), folder, prune=prune)))
+    vae = runs.load_vae(model)
+    if file_format == "saved_model":
+        version = serving.export_saved_model(
+            vae,
+            folder,
+            image_dtype=image_dtype,
+            num_importance_samples=num_importance_samples,
+            prune=prune,
+        )
+        say(str(version))
+        return
+    if folder.is_dir() and any(folder.iterdir()):
+        raise InputError(f"the folder {folder} is not empty: choose another, or empty it")
+    write = serving.export_onnx if file_format == "onnx" else serving.export_litert
+    for file in write(vae, folder):
+        say(str(file))
 
 
 def _settings(model, **given):

@@ -2,8 +2,11 @@ import numpy as np
 import pytest
 from model_server import serve
 from PIL import Image
+from typer.testing import CliRunner
 
+from tfvae import cli
 from tfvae.errors import InputError
+from tfvae.figures import image_grid
 from tfvae.serving.client import Client
 from tfvae.serving.requests import read_array, request, write_answer
 
@@ -85,3 +88,20 @@ def test_images_are_drawn_as_a_grid(client, tmp_path):
         pixels = np.asarray(image)
     assert pixels.shape == (2 * 28 + 1, 2 * 28 + 1)
     np.testing.assert_array_equal(pixels[:28, :28], 255 * answer["images"][0, ..., 0])
+
+
+def test_the_command_asks_and_writes(version, tmp_path):
+    output = tmp_path / "grid.png"
+    with serve("digits", version) as service:
+        arguments = ["request", "sample", "--port", str(service.port), "--output", str(output)]
+        result = CliRunner().invoke(cli.app, [*arguments, "--seed", "1", "2", "3"])
+        assert result.exit_code == 0, result.output
+        with Client("127.0.0.1", service.port, model="digits") as client:
+            expected = image_grid(client.sample([1, 2, 3]).images)
+        again = CliRunner().invoke(cli.app, [*arguments, "--seed", "1"])
+    np.testing.assert_array_equal(np.asarray(Image.open(output)), expected[..., 0])
+    assert isinstance(again.exception, InputError)
+    assert "exists: choose another" in str(again.exception)
+    result = CliRunner().invoke(cli.app, [*arguments, "--seed", "1", "--overwrite"])
+    assert result.exit_code == 1
+    assert "no server answers" in result.output

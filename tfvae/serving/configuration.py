@@ -66,7 +66,7 @@ def _models(folder):
     if not models:
         raise InputError(
             f"there is no exported model in {folder}: export one with "
-            f"`tfvae export --output {folder}/<model>` first"
+            f"`tfvae export MODEL.keras {folder}/<model>` first"
         )
     return models
 
