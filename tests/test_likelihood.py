@@ -8,7 +8,7 @@ import tensorflow as tf
 from exact import IMAGE_SHAPE, Quadrature, all_images, fitted_vae, tiny_vae
 
 import tfvae
-from tfvae import distributions, likelihood, networks, objectives
+from tfvae import likelihood, networks, objectives
 from tfvae.errors import InputError
 from tfvae.likelihood import LowEffectiveSampleSizeWarning
 
@@ -193,40 +193,6 @@ class TestViewsOfTheELBO:
         error = np.std(slopes, ddof=1) / np.sqrt(len(slopes))
         assert error < 0.1 * np.abs(slope)
         assert np.mean(slopes) == pytest.approx(slope, abs=3 * error)
-
-
-class TestLogProbOfSamples:
-    @pytest.mark.parametrize("image_shape", [(1, 1, 1), (3, 3, 1), (2, 4, 1), (5, 5, 3)])
-    def test_is_the_log_prob(self, image_shape):
-        generator = np.random.default_rng(0)
-        logits = generator.normal(size=(4 * 3, *image_shape), scale=8.0)
-        images = generator.integers(0, 2, size=(3, *image_shape)).astype("float64")
-        conditional = distributions.factorial_bernoulli(tf.constant(logits), dtype=tf.float64)
-        expected = conditional.log_prob(np.tile(images, (4, 1, 1, 1)))
-        result = distributions.log_prob_of_samples(conditional, tf.constant(images))
-        np.testing.assert_allclose(result, np.reshape(expected, (4, 3)), rtol=1e-12)
-
-    def test_float32_is_as_exact_as_the_plain_one(self):
-        generator = np.random.default_rng(0)
-        logits = generator.normal(size=(100, 28, 28, 1), scale=8.0).astype("float32")
-        images = generator.integers(0, 2, size=(1, 28, 28, 1)).astype("float32")
-        truth = distributions.factorial_bernoulli(logits, dtype=tf.float64).log_prob(images)
-        conditional = distributions.factorial_bernoulli(logits)
-        plain = np.abs(conditional.log_prob(images) - truth.numpy()).mean()
-        grouped = distributions.log_prob_of_samples(conditional, tf.constant(images))[:, 0]
-        assert np.abs(grouped - truth.numpy()).mean() < 2 * plain
-
-    def test_gradient_is_right_everywhere(self):
-        logits = tf.constant([-1e4, -20.0, -1.0, 0.0, 1e-9, 1.0, 20.0, 1e4, 0.5, 0.0], tf.float64)
-        logits = tf.reshape(logits, [1, 10, 1, 1])
-        for pixel in (0.0, 1.0):
-            images = tf.fill([1, 10, 1, 1], tf.constant(pixel, tf.float64))
-            with tf.GradientTape() as tape:
-                tape.watch(logits)
-                conditional = distributions.factorial_bernoulli(logits, dtype=tf.float64)
-                value = distributions.log_prob_of_samples(conditional, images)
-            expected = pixel - tf.sigmoid(logits)
-            np.testing.assert_allclose(tape.gradient(value, logits), expected, atol=1e-15)
 
 
 class TestPasses:

@@ -17,7 +17,7 @@ import tensorflow_probability as tfp
 
 from tfvae.passes import latents_per_pass
 from tfvae.vae import VAE
-from tfvae.weights import factorial_normal, log_likelihood_of_latents
+from tfvae.weights import factorial_normal
 
 NUM_LEAPFROG_STEPS = 10
 TARGET_ACCEPTANCE_RATE = 0.65
@@ -243,7 +243,7 @@ def _log_weight(vae, images, parameters, standardised):
     latents = location + stddev * standardised
     initial = factorial_normal(parameters)
     log_ratio = vae.prior.log_prob(latents) - initial.log_prob(latents)
-    return log_likelihood_of_latents(vae, images, latents) + log_ratio
+    return vae.decode(latents).log_prob(images) + log_ratio
 
 
 def _temperatures(num_steps, dtype):

@@ -41,8 +41,7 @@ def factorial_bernoulli(logits: tf.Tensor, dtype: tf.DType = tf.float32) -> tfd.
         A factorial Bernoulli distribution of batch shape `[...]` and event shape
         `[height, width, channels]`.
     """
-    pixels = Bernoulli(logits=tf.cast(logits, dtype), dtype=dtype)
-    return tfd.Independent(pixels, reinterpreted_batch_ndims=3)
+    return FactorialBernoulli(tf.cast(logits, dtype))
 
 
 def standard_normal(latent_dim: int, dtype: tf.DType = tf.float32) -> tfd.Distribution:
@@ -64,35 +63,57 @@ def standard_normal(latent_dim: int, dtype: tf.DType = tf.float32) -> tfd.Distri
 _PIXELS_PER_LOGARITHM = 8
 
 
-def log_prob_of_samples(likelihood: tfd.Distribution, images: tf.Tensor) -> tf.Tensor:
-    """The log-likelihood log p(x|z) of several latents per image, for estimates that take many.
+class FactorialBernoulli(tfd.Independent):
+    """TFP's `Independent(Bernoulli(logits), 3)`, with a `log_prob` that takes half the time.
 
-    The same as `likelihood.log_prob` of repeated images, in about half the time where TensorFlow
-    runs without XLA: log p(x) is the sum over the pixels of x l - relu(l) + log sigmoid(|l|), and
+    The log-likelihood log p(x) is the sum over the pixels of x l - relu(l) + log sigmoid(|l|), and
     sigmoid(|l|) lies in [1/2, 1], so that eight of them can be multiplied before one logarithm is
-    taken. It is differentiable with respect to the logits.
+    taken. It is as exact as TFP's, for grey x too, and finite for logits of any finite size.
 
     Args:
-        likelihood: p(X|z) as `factorial_bernoulli` makes it, of batch shape
-            `[num_samples * batch]`: all images' first latents, then all images' second ones.
-        images: `[batch, height, width, channels]`, of the type of the logits.
-
-    Returns:
-        `[num_samples, batch]`, in nats per image.
+        logits: `[..., height, width, channels]`, floating.
     """
-    batch, pixels = tf.shape(images)[0], math.prod(images.shape[1:])
-    images = tf.reshape(images, [batch, pixels])
 
-    # The derivative of |l| is not defined at 0, where that of log p(x|z) is x - 1/2.
-    @tf.custom_gradient
-    def log_prob(logits):
-        def gradient(upstream):
-            return upstream[..., tf.newaxis] * (images - tf.sigmoid(logits))
+    def __init__(self, logits: tf.Tensor, name: str = "FactorialBernoulli"):
+        parameters = dict(locals())
+        pixels = tfd.Bernoulli(logits=logits, dtype=logits.dtype)
+        super().__init__(pixels, reinterpreted_batch_ndims=3, name=name)
+        self._parameters = parameters
 
-        sure = tf.reduce_sum(images * logits - tf.nn.relu(logits), axis=-1)
-        return sure + _sum_of_logarithms(tf.sigmoid(tf.abs(logits))), gradient
+    @classmethod
+    def _parameter_properties(cls, dtype, num_classes=None):
+        return {"logits": tfp.util.ParameterProperties(event_ndims=3)}
 
-    return log_prob(tf.reshape(likelihood.distribution.logits, [-1, batch, pixels]))
+    def _log_prob(self, images, **kwargs):
+        logits = self.distribution.logits
+        pixels = [math.prod(logits.shape[-3:])]
+        return _factorial_log_prob(
+            tf.reshape(images, tf.concat([tf.shape(images)[:-3], pixels], axis=0)),
+            tf.reshape(logits, tf.concat([tf.shape(logits)[:-3], pixels], axis=0)),
+        )
+
+
+@tf.custom_gradient
+def _factorial_log_prob(images, logits):
+    """The log-likelihood of images `[..., pixels]`, given logits that broadcast with them."""
+    sure = tf.reduce_sum(images * logits - tf.nn.relu(logits), axis=-1)
+
+    # By hand, because the derivative of |l| is not defined at 0, where that of log p(x) is x - 1/2.
+    def gradient(upstream):
+        upstream = upstream[..., tf.newaxis]
+        by_images, by_logits = upstream * logits, upstream * (images - tf.sigmoid(logits))
+        return _summed_to(by_images, images), _summed_to(by_logits, logits)
+
+    return sure + _sum_of_logarithms(tf.sigmoid(tf.abs(logits))), gradient
+
+
+def _summed_to(gradient, values):
+    """Adds up a gradient over the dimensions along which `values` was broadcast."""
+    if gradient.shape.is_fully_defined() and gradient.shape == values.shape:
+        return gradient
+    shapes = tf.shape(values), tf.shape(gradient)
+    axes, _ = tf.raw_ops.BroadcastGradientArgs(s0=shapes[0], s1=shapes[1])
+    return tf.reshape(tf.reduce_sum(gradient, axis=axes), shapes[0])
 
 
 def _sum_of_logarithms(factors):
@@ -109,15 +130,3 @@ def _sum_of_logarithms(factors):
     if whole < count:
         total += tf.math.log(tf.reduce_prod(factors[..., whole:], axis=-1))
     return total
-
-
-class Bernoulli(tfd.Bernoulli):
-    """TFP's Bernoulli given logits, with half the transcendental functions in `log_prob`.
-
-    TFP evaluates both log p(0) and log p(1) and mixes them. One softplus says the same:
-    log p(x) = x l - log(1 + exp(l)), for grey x too, and finite for logits of any finite size.
-    """
-
-    def _log_prob(self, event):
-        logits = self._logits_parameter_no_checks()
-        return tf.cast(event, logits.dtype) * logits - tf.math.softplus(logits)

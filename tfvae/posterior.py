@@ -13,7 +13,6 @@ from tfvae.likelihood import evidence
 from tfvae.passes import check_positive, latents_per_pass, over_images
 from tfvae.randomness import stateless_seed
 from tfvae.vae import VAE
-from tfvae.weights import log_likelihood_of_latents
 
 tfd = tfp.distributions
 
@@ -259,7 +258,7 @@ def refine(
         def negative_elbo(seed):
             posterior = distributions.factorial_normal(parameters, dtype=vae.distribution_dtype)
             latents = posterior.sample(num_samples, seed=seed)
-            reconstruction = tf.reduce_mean(log_likelihood_of_latents(vae, part, latents), axis=0)
+            reconstruction = tf.reduce_mean(vae.decode(latents).log_prob(part), axis=0)
             return tfd.kl_divergence(posterior, vae.prior) - reconstruction
 
         tf.function(tfp.math.minimize)(
@@ -349,4 +348,4 @@ def _hmc_chains(vae, images, start, num_samples, num_burnin_steps, seed):
 @tf.function(reduce_retracing=True)
 def _log_joint(vae, images, latents):
     """Log p(x, z) of latents `[num_samples, batch, latent_dim]`, `[num_samples, batch]`."""
-    return vae.prior.log_prob(latents) + log_likelihood_of_latents(vae, images, latents)
+    return vae.prior.log_prob(latents) + vae.decode(latents).log_prob(images)

@@ -7,7 +7,6 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfvae import distributions
 from tfvae.passes import latents_per_pass
 from tfvae.vae import VAE
 
@@ -17,21 +16,6 @@ tfd = tfp.distributions
 # from a model, images, parameters of q(Z|x), a number of samples and a seed. The first column is
 # always the log-weight, the second twice that, for its second moment.
 Draw = Callable[[VAE, tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]
-
-
-def log_likelihood_of_latents(vae: VAE, images: tf.Tensor, latents: tf.Tensor) -> tf.Tensor:
-    """The log-likelihood log p(x|z) of several latents per image.
-
-    Args:
-        vae: The model.
-        images: `[batch, height, width, channels]`.
-        latents: `[num_samples, batch, latent_dim]`.
-
-    Returns:
-        `[num_samples, batch]`, in nats per image.
-    """
-    likelihood = vae.decode(tf.reshape(latents, [-1, vae.latent_dim]))
-    return distributions.log_prob_of_samples(likelihood, images)
 
 
 def factorial_normal(parameters: tf.Tensor) -> tfd.Distribution:
@@ -69,7 +53,7 @@ def prior_columns(vae, images, parameters, num_samples, seed):
     """The `Draw` of log p(x|z) for z ~ p(Z)."""
     del parameters
     latents = vae.prior.sample([num_samples, tf.shape(images)[0]], seed=seed)
-    log_weights = tf.cast(log_likelihood_of_latents(vae, images, latents), tf.float64)
+    log_weights = tf.cast(vae.decode(latents).log_prob(images), tf.float64)
     return tf.stack([log_weights, 2 * log_weights], axis=-1)
 
 
@@ -112,7 +96,7 @@ def _importance_weights(vae, images, parameters, num_samples, seed):
     """Log p(x, z) / q(z|x) and log p(x|z) for z ~ q(Z|x), `[num_samples, batch]`, float64."""
     posterior = factorial_normal(parameters)
     latents = posterior.sample(num_samples, seed=seed)
-    reconstructions = tf.cast(log_likelihood_of_latents(vae, images, latents), tf.float64)
+    reconstructions = tf.cast(vae.decode(latents).log_prob(images), tf.float64)
     log_ratios = vae.prior.log_prob(latents) - posterior.log_prob(latents)
     return reconstructions + tf.cast(log_ratios, tf.float64), reconstructions
 
