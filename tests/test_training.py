@@ -99,7 +99,7 @@ def test_epochs_and_patience_follow_the_size_of_the_data():
     defaults = TrainingSettings()
     resolved = training.with_epochs(defaults, steps_per_epoch=12)
     assert (resolved.epochs, resolved.patience) == (200, 20)
-    assert training.with_epochs(defaults, steps_per_epoch=422).epochs == 60
+    assert training.with_epochs(defaults, steps_per_epoch=422).epochs == 95
     assert training.with_epochs(defaults, steps_per_epoch=10_000).epochs == 50
     given = TrainingSettings(epochs=7, patience=2)
     assert training.with_epochs(given, steps_per_epoch=12) == given

@@ -169,7 +169,7 @@ def train(
         int | None,
         typer.Option(
             help="Passes over the training images.",
-            show_default="as many as make 25,000 steps, from 50 to 200",
+            show_default="as many as make 40,000 steps, from 50 to 200",
         ),
     ] = None,
     patience: Annotated[

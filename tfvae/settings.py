@@ -32,7 +32,7 @@ class TrainingSettings:
         warmup_epochs: Over how many first epochs the weight of the KL rises from 0; 0 for none.
         learning_rate: Of Adam, at the start; it falls to 0 along a cosine.
         batch_size: Images a step.
-        epochs: Passes over the training images; None for as many as make about 25,000 steps, but
+        epochs: Passes over the training images; None for as many as make about 40,000 steps, but
             no fewer than 50 and no more than 200.
         patience: After how many epochs without a better validation ELBO training stops; None for
             a tenth of the epochs, but no fewer than 10.

@@ -23,7 +23,7 @@ from tfvae.settings import TrainingSettings
 from tfvae.summaries import tensorboard
 from tfvae.vae import VAE
 
-STEPS = 25_000
+STEPS = 40_000
 FEWEST_EPOCHS, MOST_EPOCHS = 50, 200
 FEWEST_PATIENT_EPOCHS = 10
 
