@@ -192,7 +192,7 @@ def _check_definition(folder, definition):
             )
         if folder.exists() and not folder.is_dir():
             raise InputError(f"the output {folder} must be a folder; there is a file")
-        if folder.is_dir() and any(path.name != ".lock" for path in folder.iterdir()):
+        if folder.is_dir() and any(path.name not in workers.FILES for path in folder.iterdir()):
             raise InputError(
                 f"the output folder {folder} is not empty, and holds no search to go on with: "
                 "choose another output, or remove it"

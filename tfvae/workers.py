@@ -30,6 +30,9 @@ TUNER_ID, ORACLE_IP, ORACLE_PORT = VARIABLES = (
     "KERASTUNER_ORACLE_PORT",
 )
 
+SIGNS, LOGS, LOCK = FILES = ("workers", "logs", ".lock")
+"""What lies in the folder of a search before the search itself does."""
+
 CHIEF_PATIENCE = 120.0
 """Seconds for which a worker waits for the chief to answer."""
 
@@ -116,7 +119,7 @@ def signs_of_life(folder: Path) -> Iterator[None]:
     Args:
         folder: That of the search.
     """
-    sign = folder / "workers" / os.environ[TUNER_ID]
+    sign = folder / SIGNS / os.environ[TUNER_ID]
     sign.parent.mkdir(exist_ok=True)
     done = threading.Event()
 
@@ -152,7 +155,7 @@ def silent_workers_forgotten(oracle: "DurableOracle", folder: Path) -> Iterator[
         while not done.wait(min(_SECONDS_BETWEEN_SIGNS, SILENCE / 4)):
             for tuner_id in {*oracle.ongoing_trials, *oracle.tuner_ids}:
                 try:
-                    sign = (folder / "workers" / tuner_id).stat().st_mtime
+                    sign = (folder / SIGNS / tuner_id).stat().st_mtime
                 except OSError:
                     sign = None
                 now = time.monotonic()
@@ -182,7 +185,7 @@ def sole_use(folder: Path) -> Iterator[None]:
         InputError: If one is running there.
     """
     give_up = time.monotonic() + _LOCK_PATIENCE
-    with (folder / ".lock").open("w") as lock:
+    with (folder / LOCK).open("w") as lock:
         while True:
             try:
                 # Given back by the system whatever ends this process.
@@ -222,7 +225,7 @@ def run_local(
         InputError: If a process says that the input was wrong.
         RuntimeError: If one dies again and again.
     """
-    (folder / "logs").mkdir(parents=True, exist_ok=True)
+    (folder / LOGS).mkdir(parents=True, exist_ok=True)
     environment = dict(os.environ)
     environment[ORACLE_IP] = "127.0.0.1"
     environment[ORACLE_PORT] = str(_free_port())
@@ -239,7 +242,7 @@ def run_local(
         variables = environment | {TUNER_ID: name}
         if name == "chief":
             variables["CUDA_VISIBLE_DEVICES"] = "-1"
-        with (folder / "logs" / f"{name}.log").open("ab") as log:
+        with _log(folder, name).open("ab") as log:
             processes[name] = subprocess.Popen(
                 command,
                 env=variables,
@@ -320,9 +323,13 @@ def _trial_of(folder, tuner_id):
     return state["ongoing_trials"].get(tuner_id)
 
 
+def _log(folder, name):
+    return folder / LOGS / f"{name}.log"
+
+
 def _last_line(folder, name):
-    lines = (folder / "logs" / f"{name}.log").read_text("utf-8", "replace").strip().splitlines()
-    return lines[-1].removeprefix("tfvae: ")
+    lines = _log(folder, name).read_text("utf-8", "replace").strip().splitlines()
+    return lines[-1].removeprefix("tfvae: ") if lines else "it said nothing"
 
 
 def _said(code):
