@@ -120,17 +120,6 @@ class TrialTuner(keras_tuner.Tuner):
         name = self.oracle.objective.name
         return [{name: record[name]} for record in records]
 
-    def load_execution(self, trial: Any, execution: int) -> VAE:
-        """The model of an execution, with its weights.
-
-        Args:
-            trial: KerasTuner's trial.
-            execution: Its number, from 0.
-        """
-        vae = self._try_build(trial.hyperparameters)
-        vae.load_weights(_weights_file(Path(self.get_trial_dir(trial.trial_id)), execution))
-        return vae
-
     def _execute(self, trial, execution, folder, images, validation_images):
         began = time.perf_counter()
         hp = trial.hyperparameters
@@ -217,6 +206,20 @@ def evaluate(
     record["active_units"] = int(np.count_nonzero(active_units(result.posterior)))
     record["effective_sample_size"] = float(np.median(result.effective_sample_size))
     return record
+
+
+def load_execution(hypermodel: keras_tuner.HyperModel, folder: Path, execution: int) -> VAE:
+    """The model of an execution, with its weights.
+
+    Args:
+        hypermodel: That of the search.
+        folder: That of the trial.
+        execution: Its number, from 0.
+    """
+    trial = json.loads((folder / "trial.json").read_text(encoding="utf-8"))
+    vae = hypermodel.build(keras_tuner.HyperParameters.from_config(trial["hyperparameters"]))
+    vae.load_weights(_weights_file(folder, execution))
+    return vae
 
 
 def read_executions(folder: Path) -> list[dict[str, Any]]:

@@ -20,11 +20,18 @@ from tfvae.hypermodel import Images, VAEHyperModel
 from tfvae.passes import check_positive
 from tfvae.search_settings import SearchSettings, SearchSpace
 from tfvae.settings import TrainingSettings
-from tfvae.trials import TERMS, TrialTuner
+from tfvae.trials import TERMS, TrialTuner, load_execution
 from tfvae.tuning_report import SearchResult
 from tfvae.vae import VAE
 
-__all__ = ["SearchResult", "SearchSettings", "SearchSpace", "VAEHyperModel", "search"]
+__all__ = [
+    "SearchResult",
+    "SearchSettings",
+    "SearchSpace",
+    "VAEHyperModel",
+    "load_chosen",
+    "search",
+]
 
 DEFINITION = "search.json"
 """What a search is, in its folder; another search is kept out by it."""
@@ -73,7 +80,8 @@ def search(
     settings = settings or SearchSettings()
     role = workers.role()
     folder = Path(os.path.abspath(folder))  # noqa: PTH100 - KerasTuner joins it with its own names
-    epochs = _epochs_of_a_build(hypermodel)
+    hp = _hyperparameters_of_a_build(hypermodel)
+    epochs = hypermodel.settings(hp).epochs
     definition = _definition(hypermodel, settings)
     if role == "worker":
         workers.wait_for_chief()
@@ -86,7 +94,7 @@ def search(
     _check_definition(folder, definition)
     folder.mkdir(parents=True, exist_ok=True)
     with workers.sole_use(folder):
-        _claim(folder, definition, settings)
+        _claim(folder, definition, settings, hp)
         tuner = _tuner(hypermodel, settings, folder, epochs, strategy, role, say)
         tuner.save()
         if role == "chief":
@@ -98,7 +106,7 @@ def search(
         return tuning_report.write(folder, settings.objective)
 
 
-def load_chosen(hypermodel: VAEHyperModel, folder: Path, result: SearchResult) -> VAE:
+def load_chosen(hypermodel: VAEHyperModel, folder: str | os.PathLike, result: SearchResult) -> VAE:
     """The model that a search has chosen, with the weights of its best execution.
 
     Args:
@@ -109,14 +117,9 @@ def load_chosen(hypermodel: VAEHyperModel, folder: Path, result: SearchResult) -
     Returns:
         The trained model, compiled.
     """
-    settings = SearchSettings(objective=result.objective)
-    epochs = _epochs_of_a_build(hypermodel)
-    tuner = _tuner(hypermodel, settings, Path(folder), epochs, None, "alone", print)
-    records = result.chosen.executions
-    scores = [record[result.objective] for record in records]
-    return tuner.load_execution(
-        tuner.oracle.get_trial(result.chosen.trial_id), scores.index(max(scores))
-    )
+    scores = [record[result.objective] for record in result.chosen.executions]
+    trial = Path(folder, f"trial_{result.chosen.trial_id}")
+    return load_execution(hypermodel, trial, scores.index(max(scores)))
 
 
 def _tuner(hypermodel, settings, folder, epochs, strategy, role, say):
@@ -149,8 +152,8 @@ def _run(tuner, images, validation_images):
         raise InputError(f"the hypermodel cannot be used: {error}") from error
 
 
-def _epochs_of_a_build(hypermodel):
-    """The epochs of a trial, after a build that shows whether there is anything to search."""
+def _hyperparameters_of_a_build(hypermodel):
+    """What a model is built of, and whether one can be built at all."""
     if not isinstance(hypermodel, VAEHyperModel):
         raise InputError(
             f"a search needs a tfvae.tuning.VAEHyperModel; got {type(hypermodel).__name__}"
@@ -166,7 +169,7 @@ def _epochs_of_a_build(hypermodel):
             "the hypermodel's build must give a compiled tfvae.VAE; it gave "
             f"{'an uncompiled VAE' if isinstance(vae, VAE) else type(vae).__name__}"
         )
-    return hypermodel.settings(hp).epochs
+    return hp
 
 
 def _definition(hypermodel, settings):
@@ -217,7 +220,7 @@ def _check_definition(folder, definition):
         )
 
 
-def _claim(folder, definition, settings):
+def _claim(folder, definition, settings, hp):
     is_new = not (folder / DEFINITION).is_file()
     runs.write_text(folder / DEFINITION, json.dumps(definition, indent=2) + "\n")
     if is_new:
@@ -225,7 +228,7 @@ def _claim(folder, definition, settings):
         metrics.sort(key=lambda name: name != settings.objective)
         with tf.summary.create_file_writer(str(folder / runs.TENSORBOARD)).as_default():
             hparams.hparams_config(
-                hparams=[],
+                hparams=[hparams.HParam(name) for name in hp.values],
                 metrics=[hparams.Metric(name) for name in (*metrics, "active_units", "seconds")],
             )
 
@@ -305,12 +308,12 @@ def continue_search(folder: Path) -> None:
 
 def _search_in_processes(hypermodel, settings, folder, num_workers, say):
     check_positive(workers=num_workers)
-    _epochs_of_a_build(hypermodel)
+    hp = _hyperparameters_of_a_build(hypermodel)
     definition = _definition(hypermodel, settings)
     _check_definition(folder, definition)
     folder.mkdir(parents=True, exist_ok=True)
     with workers.sole_use(folder):
-        _claim(folder, definition, settings)
+        _claim(folder, definition, settings, hp)
     said = set(tuning_report.ended_trials(folder))
 
     def say_what_ended():

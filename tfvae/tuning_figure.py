@@ -13,6 +13,9 @@ from tfvae.figures import GREY, PALETTE, PANEL_TITLE_SIZE, hide_frame, new_figur
 if TYPE_CHECKING:
     from tfvae.tuning_report import TrialResult
 
+# Without the palette's grey, which is for what is no result.
+COLOURS = (*PALETTE[:3], PALETTE[4])
+
 TITLES = {
     "val_elbo": "ELBO",
     "val_log_likelihood": r"$\log\,p(x)$, importance-weighted",
@@ -45,7 +48,7 @@ def draw(
     latent_dims = [trial.values["latent_dim"] for trial in sizes]
     best = max(sizes, key=lambda trial: trial.mean(objective))
     panels = figure.subplots(2, 2, sharex=True).flat
-    for axes, (name, title), colour in zip(panels, TITLES.items(), PALETTE, strict=False):
+    for axes, (name, title), colour in zip(panels, TITLES.items(), COLOURS, strict=True):
         hide_frame(axes)
         axes.set_title(title, loc="left", fontsize=PANEL_TITLE_SIZE)
         counts = name == "active_units"
@@ -60,10 +63,12 @@ def draw(
                 color=colour,
                 alpha=0.2,
                 linewidth=0,
-                label="one standard error from the best",
+                label="one standard error",
             )
         if counts:
-            axes.plot(latent_dims, latent_dims, color=GREY, linestyle="--", label="all")
+            axes.plot(
+                latent_dims, latent_dims, color=GREY, linestyle="--", label="as many as there are"
+            )
             axes.set_ylim(0, 1.15 * max(2, *values))
             axes.yaxis.set_major_locator(MaxNLocator(integer=True))
         others = [trial for trial in trials if trial not in sizes]
@@ -86,7 +91,7 @@ def draw(
             markerfacecolor="none",
             markeredgecolor="black",
             linestyle="none",
-            label=f"chosen: {chosen.values['latent_dim']}",
+            label=f"chosen: {chosen.values['latent_dim']}" if name == objective else None,
         )
         if others and not counts:
             # Trials that went astray would flatten the rest.
@@ -97,7 +102,8 @@ def draw(
                 )
             )
         if name == objective or counts:
-            axes.legend(loc="best", edgecolor="none")
+            # The curves rise to the right, and the dashed line leaves at the top.
+            axes.legend(loc="upper left" if counts else "lower right", edgecolor="none")
     for axes in figure.axes:
         axes.set_xscale("log")
         axes.set_xticks(*_ticks(latent_dims))

@@ -162,10 +162,10 @@ def choose(trials: Sequence[TrialResult], objective: str) -> tuple[TrialResult, 
         for trial in (chosen, best)
     }
     latent_dim, best_dim = chosen.values["latent_dim"], best.values["latent_dim"]
+    taken = f"Take {latent_dim} latent dimension{'s' if latent_dim > 1 else ''}"
     if chosen is best:
         reason = (
-            f"Take {latent_dim} latent dimensions: they have the best {objective}, "
-            f"{said[best.trial_id]} nats"
+            f"{taken}: no other number has a better {objective} than its {said[best.trial_id]} nats"
         )
         if chosen is not sizes[0]:
             reason += ", and no smaller size is within one standard error of it"
@@ -173,7 +173,7 @@ def choose(trials: Sequence[TrialResult], objective: str) -> tuple[TrialResult, 
             reason += "; no larger size was tried, and one may be better still"
     else:
         reason = (
-            f"Take {latent_dim} latent dimensions: the smallest size whose {objective}, "
+            f"{taken}: the smallest size whose {objective}, "
             f"{said[chosen.trial_id]} nats, is within one standard error of the best, "
             f"{said[best.trial_id]} nats with {best_dim}"
         )
