@@ -24,6 +24,7 @@ _MODULES = (
     "plots",
     "posterior",
     "serving",
+    "tuning",
 )
 
 __all__ = ["__version__", *_HOMES, *_MODULES]

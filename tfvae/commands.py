@@ -15,6 +15,7 @@ from tfvae.errors import InputError
 from tfvae.figures import image_grid
 from tfvae.files import written_whole
 from tfvae.passes import check_positive
+from tfvae.search_settings import SearchSettings, SearchSpace
 from tfvae.settings import TrainingSettings
 
 Say = Callable[[str], None]
@@ -251,6 +252,57 @@ def export(
     write = serving.export_onnx if file_format == "onnx" else serving.export_litert
     for file in write(vae, folder):
         say(str(file))
+
+
+def tune(
+    settings: TrainingSettings,
+    space: SearchSpace,
+    search: SearchSettings,
+    output: Path | None,
+    *,
+    num_workers: int | None,
+    with_export: bool,
+    say: Say,
+) -> None:
+    """Searches the latent size of a data set; see `tuning.search`.
+
+    Args:
+        settings: What is trained, on what, where nothing is searched.
+        space: The values to choose from.
+        search: How the search goes about it.
+        output: The folder, new, empty or of the same search; None for `runs/tune-<dataset>`.
+        num_workers: How many processes to start on this machine; None for this one alone.
+        with_export: Whether to export the chosen model for TensorFlow Serving.
+        say: Is given each line about how it goes.
+
+    Raises:
+        InputError: If something that was given cannot be used.
+        OSError: If something cannot be written.
+    """
+    # KerasTuner takes seconds to import.
+    from tfvae import tuning
+
+    folder = output or Path("runs", f"tune-{settings.dataset.replace('/', '-')}")
+    hypermodel, result = tuning.search_dataset(
+        settings, space, search, folder, num_workers=num_workers, say=say
+    )
+    if result is None:
+        return
+    vae = tuning.load_chosen(hypermodel, folder, result)
+    with written_whole(folder / runs.MODEL) as path:
+        vae.save(path)
+    known = {field.name for field in dataclasses.fields(settings)}
+    chosen = {name: value for name, value in result.chosen.values.items() if name in known}
+    runs.write_text(folder / runs.SETTINGS, dataclasses.replace(settings, **chosen).to_json())
+    for line in result.lines:
+        say(line)
+    say(result.reason)
+    say(f"Table    {result.table}")
+    say(f"Figure   {result.figure}")
+    say(f"Model    {folder / runs.MODEL}")
+    if with_export:
+        say(f"Export   {serving.export_saved_model(vae, folder / 'saved_model')}")
+    say(f"HParams  tensorboard --logdir {folder / runs.TENSORBOARD}")
 
 
 def _settings(model, **given):
