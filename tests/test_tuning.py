@@ -20,10 +20,11 @@ import tiny_search
 from PIL import Image
 
 import tfvae
-from tfvae import cli, oracles, runs, trials, tuning, tuning_report, workers
+from tfvae import cli, runs, tuning
 from tfvae.errors import InputError
-from tfvae.search_settings import SearchSettings, SearchSpace
 from tfvae.settings import TrainingSettings
+from tfvae.tuning import oracles, report, trials, workers
+from tfvae.tuning.settings import SearchSettings, SearchSpace
 
 ALGORITHMS = ("GridSearch", "RandomSearch", "Hyperband", "BayesianOptimization")
 TINY_PROGRAM = Path(tiny_search.__file__)
@@ -315,7 +316,7 @@ def trial_result(trial_id, latent_dim, elbos, error=1.0, status="COMPLETED", fai
         for elbo in elbos
     ]
     values = {"latent_dim": latent_dim, "learning_rate": 0.001}
-    return tuning_report.TrialResult(trial_id, status, values, executions, failure)
+    return report.TrialResult(trial_id, status, values, executions, failure)
 
 
 @pytest.mark.parametrize(
@@ -334,7 +335,7 @@ def test_the_smallest_size_within_one_standard_error_is_chosen(elbos, chosen, be
     ]
     # The best trial of a size is the one that counts.
     results.append(trial_result("9", 2, [-99.0]))
-    trial, reason = tuning_report.choose(results, "val_elbo")
+    trial, reason = report.choose(results, "val_elbo")
     assert trial.values["latent_dim"] == chosen
     assert because in reason
 
@@ -353,7 +354,7 @@ def everything_ended(folder):
     """Every latent size has a trial that ended well, and one only."""
     statuses = {}
     for trial in sorted(folder.glob("trial_*")):
-        result = tuning_report.read_trial(trial)
+        result = report.read_trial(trial)
         assert result.values["latent_dim"] not in statuses
         statuses[result.values["latent_dim"]] = result.status
     return statuses == dict.fromkeys(tiny_search.LATENT_DIMS, "COMPLETED")
@@ -538,7 +539,7 @@ def test_all_trials_failing_is_one_clear_error(tmp_path):
     model = CapriciousHyperModel(latent_dims=(2,))
     with pytest.raises(InputError, match="none of the 1 trials ended well; the first one failed w"):
         tuning.search(**search_arguments(model), folder=tmp_path)
-    assert (tmp_path / tuning_report.RESULTS).is_file()
+    assert (tmp_path / report.RESULTS).is_file()
 
 
 def test_folders_that_hold_something_else_are_refused(tmp_path):
@@ -602,7 +603,7 @@ def test_a_chief_and_two_workers_survive_the_death_of_a_worker(tmp_path, monkeyp
     monkeypatch.setenv("TINY_DEADLY", "3")
     workers.run_local([sys.executable, str(TINY_PROGRAM), str(tmp_path)], 2, tmp_path)
     assert not processes_of(tmp_path)
-    result = tuning_report.write(tmp_path, "val_elbo")
+    result = report.write(tmp_path, "val_elbo")
     statuses = {trial.values["latent_dim"]: trial.status for trial in result.trials}
     assert statuses == {1: "COMPLETED", 2: "COMPLETED", 3: "FAILED", 4: "COMPLETED"}
     failure = next(trial.failure for trial in result.trials if trial.failure)
@@ -661,7 +662,7 @@ def test_a_search_that_is_killed_ten_times_goes_on_where_it_was(tmp_path, monkey
 LAUNCH = """
 import sys
 from pathlib import Path
-from tfvae import workers
+from tfvae.tuning import workers
 workers.run_local([sys.executable, sys.argv[1], sys.argv[2]], 2, Path(sys.argv[2]))
 """
 
@@ -707,7 +708,7 @@ def test_the_command_searches_the_digits(digits_data_dir, tmp_path, monkeypatch,
         cli.main()
     output = capsys.readouterr().out
     folder = tmp_path / "sizes"
-    assert str(folder / tuning_report.FIGURE) in output
+    assert str(folder / report.FIGURE) in output
     vae = runs.load_vae(folder)
     settings = runs.settings_beside(folder)
     assert settings.latent_dim == vae.latent_dim

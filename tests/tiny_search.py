@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 if __name__ == "__main__" and "KERASTUNER_TUNER_ID" in os.environ:
-    from tfvae import workers
+    from tfvae.tuning import workers
 
     workers.end_with_parent()
 

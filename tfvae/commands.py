@@ -15,8 +15,8 @@ from tfvae.errors import InputError
 from tfvae.figures import image_grid
 from tfvae.files import written_whole
 from tfvae.passes import check_positive
-from tfvae.search_settings import SearchSettings, SearchSpace
 from tfvae.settings import TrainingSettings
+from tfvae.tuning.settings import SearchSettings, SearchSpace
 
 Say = Callable[[str], None]
 """What a command gives each of its lines to."""

@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator, NullLocator
 from tfvae.figures import GREY, PALETTE, PANEL_TITLE_SIZE, hide_frame, new_figure, robust_limits
 
 if TYPE_CHECKING:
-    from tfvae.tuning_report import TrialResult
+    from tfvae.tuning.report import TrialResult
 
 # Without the palette's grey, which is for what is no result.
 COLOURS = (*PALETTE[:3], PALETTE[4])

@@ -21,8 +21,8 @@ from tfvae.callbacks import BestWeights
 from tfvae.diagnostics import active_units
 from tfvae.files import written_whole
 from tfvae.likelihood import LowEffectiveSampleSizeWarning, evidence
-from tfvae.oracles import FAILURE
 from tfvae.progress import Progress
+from tfvae.tuning.oracles import FAILURE
 from tfvae.vae import VAE
 
 EXECUTIONS = "executions.json"
@@ -43,7 +43,7 @@ class TrialTuner(keras_tuner.Tuner):
     executions that it lacks.
 
     Args:
-        oracle: As `tfvae.oracles.make` gives it.
+        oracle: As `tfvae.tuning.oracles.make` gives it.
         hypermodel: A `tfvae.tuning.VAEHyperModel`.
         num_importance_samples: Latents per validation image for log p(x).
         on_end: Is given the folder of each trial that ended.

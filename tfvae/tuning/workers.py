@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Literal
 from tfvae.errors import InputError
 
 if TYPE_CHECKING:
-    from tfvae.oracles import DurableOracle
+    from tfvae.tuning.oracles import DurableOracle
 
 TUNER_ID, ORACLE_IP, ORACLE_PORT = VARIABLES = (
     "KERASTUNER_TUNER_ID",
@@ -270,7 +270,7 @@ def run_local(
                 trial = _trial_of(folder, name)
                 deaths[trial or name] += 1
                 if trial and deaths[trial] == 2:
-                    from tfvae.trials import write_failure
+                    from tfvae.tuning.trials import write_failure
 
                     write_failure(
                         folder / f"trial_{trial}",
@@ -337,9 +337,9 @@ def _said(code):
 
 
 def main() -> None:
-    """Runs what a process of a local search runs: `python -m tfvae.workers FOLDER`."""
+    """Runs what a process of a local search runs: `python -m tfvae.tuning.workers FOLDER`."""
     end_with_parent()
-    from tfvae.tuning import continue_search
+    from tfvae.tuning.searching import continue_search
 
     try:
         continue_search(Path(sys.argv[1]))

@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tfvae import tuning_figure
 from tfvae.errors import InputError
 from tfvae.figures import save_figure
 from tfvae.files import written_whole
-from tfvae.oracles import ENDED, TrialStatus
-from tfvae.trials import TERMS, read_executions, read_failure
+from tfvae.tuning import drawing
+from tfvae.tuning.oracles import ENDED, TrialStatus
+from tfvae.tuning.trials import TERMS, read_executions, read_failure
 
 RESULTS = "results.csv"
 FIGURE = "latent_size.png"
@@ -217,7 +217,7 @@ def write(folder: Path, objective: str) -> SearchResult:
         raise InputError(f"none of the {len(trials)} trials ended well{failure}")
     chosen, reason = choose(completed, objective)
     sizes = best_of_sizes(completed, objective)
-    save_figure(tuning_figure.draw(completed, sizes, objective, chosen), figure)
+    save_figure(drawing.draw(completed, sizes, objective, chosen), figure)
     return SearchResult(
         objective,
         trials=trials,

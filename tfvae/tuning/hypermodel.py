@@ -11,8 +11,8 @@ import tensorflow as tf
 
 from tfvae import networks, objectives, training
 from tfvae.callbacks import KLWarmup
-from tfvae.search_settings import SearchSpace
 from tfvae.settings import TrainingSettings
+from tfvae.tuning.settings import SearchSpace
 from tfvae.vae import VAE
 
 Images = Any

@@ -13,25 +13,17 @@ import keras_tuner
 import tensorflow as tf
 from tensorboard.plugins.hparams import api as hparams
 
-from tfvae import oracles, runs, training, tuning_report, workers
+from tfvae import runs, training
 from tfvae.datasets import describe_dataset
 from tfvae.errors import InputError
-from tfvae.hypermodel import Images, VAEHyperModel
 from tfvae.passes import check_positive
-from tfvae.search_settings import SearchSettings, SearchSpace
 from tfvae.settings import TrainingSettings
-from tfvae.trials import TERMS, TrialTuner, load_execution
-from tfvae.tuning_report import SearchResult
+from tfvae.tuning import oracles, report, workers
+from tfvae.tuning.hypermodel import Images, VAEHyperModel
+from tfvae.tuning.report import SearchResult
+from tfvae.tuning.settings import SearchSettings, SearchSpace
+from tfvae.tuning.trials import TERMS, TrialTuner, load_execution
 from tfvae.vae import VAE
-
-__all__ = [
-    "SearchResult",
-    "SearchSettings",
-    "SearchSpace",
-    "VAEHyperModel",
-    "load_chosen",
-    "search",
-]
 
 DEFINITION = "search.json"
 """What a search is, in its folder; another search is kept out by it."""
@@ -103,7 +95,7 @@ def search(
                 _run(tuner, images, validation_images)
         else:
             _run(tuner, images, validation_images)
-        return tuning_report.write(folder, settings.objective)
+        return report.write(folder, settings.objective)
 
 
 def load_chosen(hypermodel: VAEHyperModel, folder: str | os.PathLike, result: SearchResult) -> VAE:
@@ -137,7 +129,7 @@ def _tuner(hypermodel, settings, folder, epochs, strategy, role, say):
             oracle,
             hypermodel,
             num_importance_samples=settings.num_importance_samples,
-            on_end=lambda trial: say(tuning_report.trial_line(trial, settings.objective)),
+            on_end=lambda trial: say(report.trial_line(trial, settings.objective)),
             executions_per_trial=settings.executions_per_trial,
             distribution_strategy=strategy,
             directory=str(folder.parent),
@@ -314,18 +306,18 @@ def _search_in_processes(hypermodel, settings, folder, num_workers, say):
     folder.mkdir(parents=True, exist_ok=True)
     with workers.sole_use(folder):
         _claim(folder, definition, settings, hp)
-    said = set(tuning_report.ended_trials(folder))
+    said = set(report.ended_trials(folder))
 
     def say_what_ended():
-        for trial in tuning_report.ended_trials(folder):
+        for trial in report.ended_trials(folder):
             if trial not in said:
                 said.add(trial)
-                say(tuning_report.trial_line(trial, settings.objective))
+                say(report.trial_line(trial, settings.objective))
 
     workers.run_local(
-        [sys.executable, "-m", "tfvae.workers", str(folder)],
+        [sys.executable, "-m", "tfvae.tuning.workers", str(folder)],
         num_workers,
         folder,
         on_poll=say_what_ended,
     )
-    return tuning_report.write(folder, settings.objective)
+    return report.write(folder, settings.objective)

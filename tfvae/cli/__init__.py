@@ -1,0 +1,24 @@
+"""The `tfvae` command: it parses, calls and prints. TensorFlow is imported when a command runs."""
+
+import sys
+
+import typer
+
+from tfvae.cli import models, serve, train, tune  # noqa: F401, each registers its commands
+from tfvae.cli.app import app
+from tfvae.errors import InputError
+
+
+def main() -> None:
+    """Runs the command: exit code 0 if it was done, 2 if what was given cannot be used."""
+    try:
+        app()
+    except InputError as error:
+        _fail(str(error))
+    except OSError as error:
+        _fail(f"{error.strerror}: {error.filename}" if error.filename else str(error))
+
+
+def _fail(message):
+    typer.echo(f"tfvae: {message}", err=True)
+    sys.exit(2)

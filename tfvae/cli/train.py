@@ -1,0 +1,119 @@
+"""`tfvae train`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tfvae.cli.app import app, start
+from tfvae.cli.options import DataDirOption, JsonOption, NumSamplesOption, SeveralValues
+from tfvae.settings import Binarization, Network, Precision, TrainingSettings
+
+
+@app.command(cls=SeveralValues)
+def train(
+    dataset: Annotated[
+        str | None,
+        typer.Option(
+            help="digits, mnist, ...: any TFDS data set with one image a record.",
+            show_default="digits",
+        ),
+    ] = None,
+    data_dir: DataDirOption = None,
+    binarization: Annotated[
+        Binarization | None,
+        typer.Option(help="How grey images become binary.", show_default="dynamic"),
+    ] = None,
+    network: Annotated[
+        Network | None, typer.Option(help="The kind of encoder and decoder.", show_default="mlp")
+    ] = None,
+    latent_dim: Annotated[
+        int | None, typer.Option(help="The number of latent dimensions.", show_default="32")
+    ] = None,
+    hidden: Annotated[
+        list[int] | None,
+        typer.Option(
+            help="Units of the hidden layers of an mlp, from the image on.",
+            show_default="512 512",
+        ),
+    ] = None,
+    precision: Annotated[
+        Precision | None, typer.Option(help="A Keras dtype policy.", show_default="float32")
+    ] = None,
+    beta: Annotated[
+        float | None, typer.Option(help="The weight of the KL.", show_default="1")
+    ] = None,
+    warmup_epochs: Annotated[
+        int | None,
+        typer.Option(help="First epochs in which that weight rises from 0.", show_default="0"),
+    ] = None,
+    learning_rate: Annotated[
+        float | None,
+        typer.Option(help="At the start; it falls along a cosine.", show_default="0.001"),
+    ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(help="Images a step.", show_default="128")
+    ] = None,
+    epochs: Annotated[
+        int | None,
+        typer.Option(
+            help="Passes over the training images.",
+            show_default="as many as make 40,000 steps, from 50 to 200",
+        ),
+    ] = None,
+    patience: Annotated[
+        int | None,
+        typer.Option(
+            help="Epochs without a better validation ELBO until training stops.",
+            show_default="a tenth of the epochs, at least 10",
+        ),
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Of everything random.", show_default="0")
+    ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(help="A TOML or JSON file of the settings above; options go over it."),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            help="The folder of the run, new or empty.", show_default="runs/DATASET-NUMBER"
+        ),
+    ] = None,
+    num_samples: NumSamplesOption = 500,
+    json: JsonOption = None,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Write summaries for TensorBoard.")
+    ] = False,
+) -> None:
+    """Train a model, evaluate it on held-out images, draw and export it.
+
+    Without options: on the embedded handwritten digits, in a minute or two.
+    """
+    settings = TrainingSettings.merged(
+        config,
+        dataset=dataset,
+        data_dir=data_dir,
+        binarization=binarization,
+        network=network,
+        latent_dim=latent_dim,
+        hidden=hidden or None,
+        precision=precision,
+        beta=beta,
+        warmup_epochs=warmup_epochs,
+        learning_rate=learning_rate,
+        batch_size=batch_size,
+        epochs=epochs,
+        patience=patience,
+        seed=seed,
+    )
+    commands = start()
+    commands.train(
+        settings,
+        output,
+        num_importance_samples=num_samples,
+        with_tensorboard=tensorboard,
+        json_file=json,
+        say=typer.echo,
+    )
