@@ -12,8 +12,8 @@ from typing import Annotated
 
 import typer
 
-from tfvae.errors import InputError
-from tfvae.settings import Binarization, Network, Precision, TrainingSettings
+from tfvae.errors import InputError, WorkerLostError
+from tfvae.settings import Binarization, Network, Precision, Strategy, TrainingSettings
 
 app = typer.Typer(
     help="Variational autoencoders for Keras and TensorFlow.",
@@ -30,13 +30,15 @@ def main() -> None:
         app()
     except InputError as error:
         _fail(str(error))
+    except WorkerLostError as error:
+        _fail(str(error), code=1)
     except OSError as error:
         _fail(f"{error.strerror}: {error.filename}" if error.filename else str(error))
 
 
-def _fail(message):
+def _fail(message, code=2):
     typer.echo(f"tfvae: {message}", err=True)
-    sys.exit(2)
+    sys.exit(code)
 
 
 @contextlib.contextmanager
@@ -58,14 +60,16 @@ def _quiet_start() -> Iterator[None]:
             os.close(terminal)
 
 
-def _commands():
+def _commands(strategy: Strategy = "auto"):
     with _quiet_start():
         import tensorflow as tf
 
         from tfvae import commands
 
-        # What is said about devices is said when they are first asked for.
-        tf.config.list_logical_devices()
+        # What is said about devices is said when they are first asked for. Several workers must
+        # have found each other by then.
+        if strategy != "multi_worker":
+            tf.config.list_logical_devices()
     for library in ("absl", "tensorflow"):
         logging.getLogger(library).setLevel(logging.ERROR)
     return commands
@@ -91,6 +95,10 @@ BinarizationOption = Annotated[
     Binarization | None, typer.Option(help="How grey images become binary.")
 ]
 BatchSizeOption = Annotated[int | None, typer.Option(help="Images a batch.")]
+StrategyOption = Annotated[
+    Strategy | None,
+    typer.Option(help="The devices: one, all of this machine, or those of TF_CONFIG."),
+]
 SeedOption = Annotated[int | None, typer.Option(help="Of everything random.")]
 NumSamplesOption = Annotated[
     int, typer.Option("--num-samples", help="Importance samples an image, for log p(x).")
@@ -169,6 +177,19 @@ def train(
         Path | None,
         typer.Option(help="A TOML or JSON file of the settings above; options go over it."),
     ] = None,
+    strategy: StrategyOption = None,
+    local_workers: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Try multi_worker on this machine: start so many workers, which share its cores.",
+            show_default=False,
+        ),
+    ] = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option(help="The folder of a run that was killed: goes on with it."),
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -186,7 +207,7 @@ def train(
     Without options: on the embedded handwritten digits, in a minute or two.
     """
     settings = TrainingSettings.merged(
-        config,
+        resume / "settings.json" if resume and not config else config,
         dataset=dataset,
         data_dir=data_dir,
         binarization=binarization,
@@ -200,16 +221,31 @@ def train(
         epochs=epochs,
         patience=patience,
         seed=seed,
+        strategy=strategy,
     )
-    commands = _commands()
+    # The workers get the same command, and a TF_CONFIG.
+    if local_workers is not None and "TF_CONFIG" not in os.environ:
+        _run_local_workers(settings, local_workers)
+    commands = _commands(settings.strategy)
     commands.train(
         settings,
         output,
+        resume=resume,
         num_importance_samples=num_samples,
         with_tensorboard=tensorboard,
         json_file=json,
         say=typer.echo,
     )
+
+
+def _run_local_workers(settings: TrainingSettings, count: int) -> None:
+    """Runs this very command in several processes, and exits as they do."""
+    from tfvae import workers
+
+    if settings.strategy != "multi_worker":
+        raise InputError(f"--local-workers is for --strategy multi_worker; got {settings.strategy}")
+    command = [sys.executable, "-m", "tfvae", *sys.argv[1:]]
+    raise typer.Exit(workers.run_local_workers(command, count))
 
 
 @app.command()
@@ -221,14 +257,18 @@ def evaluate(
     binarization: BinarizationOption = None,
     batch_size: BatchSizeOption = None,
     seed: SeedOption = None,
+    strategy: StrategyOption = None,
     num_samples: NumSamplesOption = 500,
     json: JsonOption = None,
     overwrite: OverwriteOption = False,
 ) -> None:
     """Evaluate a model on a split of a data set, by default the test split of its own."""
-    _commands().evaluate(
+    # Not the strategy of the training, whose machines may be elsewhere.
+    strategy = strategy or "auto"
+    _commands(strategy).evaluate(
         model,
         split=split,
+        strategy=strategy,
         num_importance_samples=num_samples,
         json_file=json,
         overwrite=overwrite,
