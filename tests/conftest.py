@@ -28,3 +28,25 @@ def shared_data_dir():
     return pytest.skip(
         "mnist and binarized_mnist are neither in TFDS_DATA_DIR nor in ../shared/data/tfds"
     )
+
+
+NUM_LOGICAL_CPUS = 4
+
+
+def pytest_collection_finish(session):
+    """Splits the processor where a test asks for it, before anything starts TensorFlow."""
+    if any("logical_cpus" in item.fixturenames for item in session.items):
+        import tensorflow as tf
+
+        (processor,) = tf.config.list_physical_devices("CPU")
+        tf.config.set_logical_device_configuration(
+            processor, NUM_LOGICAL_CPUS * [tf.config.LogicalDeviceConfiguration()]
+        )
+
+
+@pytest.fixture(scope="session")
+def logical_cpus():
+    """The names of four logical CPU devices."""
+    import tensorflow as tf
+
+    return [device.name for device in tf.config.list_logical_devices("CPU")]

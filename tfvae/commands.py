@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 import PIL.Image
 
-from tfvae import report, runs, serving, training
+from tfvae import report, runs, serving, strategies, training
 from tfvae.datasets import describe_dataset
 from tfvae.errors import InputError
 from tfvae.figures import image_grid
@@ -26,6 +27,7 @@ def train(
     settings: TrainingSettings,
     output: Path | None,
     *,
+    resume: Path | None,
     num_importance_samples: int,
     with_tensorboard: bool,
     json_file: Path | None,
@@ -36,6 +38,7 @@ def train(
     Args:
         settings: What is trained, on what.
         output: The folder, new or empty; None for the next free one under `runs`.
+        resume: The folder of a run that was killed, to go on with it; None for a new run.
         num_importance_samples: Latents per image for log p(x) of the held-out images.
         with_tensorboard: Whether to write summaries for TensorBoard.
         json_file: Where else to write the numbers.
@@ -43,22 +46,39 @@ def train(
 
     Raises:
         InputError: If something that was given cannot be used.
+        WorkerLostError: If another worker has ended.
         OSError: If something cannot be written.
     """
     _check_free(json_file)
     check_positive(num_samples=num_importance_samples)
-    folder = runs.new_folder(output, settings.dataset)
+    if resume is not None:
+        if output is not None:
+            raise InputError("a resumed run stays in its folder: leave --output out")
+        _check_same_run(settings, *runs.unfinished_folder(resume))
+    strategy = strategies.get(settings.strategy)
+    arguments = {
+        "strategy": strategy,
+        "num_importance_samples": num_importance_samples,
+        "with_tensorboard": with_tensorboard,
+        "backups": None if resume is None else resume / runs.BACKUP,
+    }
+    if not strategies.is_chief(strategy):
+        # What the chief writes is all there is to keep.
+        with tempfile.TemporaryDirectory(prefix="tfvae-worker-") as folder:
+            training.train(settings, Path(folder), say=lambda line: None, **arguments)
+            strategies.wait_for_all(strategy)
+        return
+    if resume is not None:
+        folder = resume
+        runs.remove_half_written(folder)
+    else:
+        folder = runs.new_folder(output, settings.dataset)
     try:
-        run = training.train(
-            settings,
-            folder,
-            num_importance_samples=num_importance_samples,
-            with_tensorboard=with_tensorboard,
-            say=say,
-        )
+        run = training.train(settings, folder, say=say, **arguments)
+        strategies.wait_for_all(strategy)
     except BaseException:
         # Before anything was learned, nothing stays that would be in the way of the next try.
-        if not (folder / runs.MODEL).exists():
+        if not (folder / runs.MODEL).exists() and not (folder / runs.BACKUP).exists():
             runs.remove_unfinished(folder)
         raise
     for line in report.lines(run.results):
@@ -98,8 +118,12 @@ def evaluate(
     """
     _check_free(json_file, overwrite=overwrite)
     check_positive(num_samples=num_importance_samples)
-    vae = runs.load_vae(model)
     settings = _settings(model, **given)
+    strategy = strategies.get(settings.strategy)
+    if not strategies.is_chief(strategy):
+        return
+    with strategies.scope(strategy):
+        vae = runs.load_vae(model)
     results = training.evaluate(
         vae, settings, split=split, num_importance_samples=num_importance_samples
     )
@@ -311,6 +335,21 @@ def _settings(model, **given):
     known = dataclasses.asdict(beside) if beside else {}
     known |= {name: value for name, value in given.items() if value is not None}
     return TrainingSettings.merged(**known)
+
+
+def _check_same_run(settings, folder, recorded):
+    """Checks that what is resumed is what was begun, if perhaps on other devices."""
+    here, there = dataclasses.asdict(settings), dataclasses.asdict(recorded)
+    different = [
+        f"{name} is {there[name]!r} there and {here[name]!r} here"
+        for name in here
+        if name not in ("strategy", "data_dir") and here[name] != there[name]
+    ]
+    if different:
+        raise InputError(
+            f"the run in {folder} is another one: {', '.join(different)}. Leave these out to "
+            "resume it, or leave --resume out for a new run"
+        )
 
 
 def _check_free(output: Path | None, *suffixes: str, overwrite: bool = False) -> None:

@@ -21,15 +21,16 @@ class TermMeans(keras.metrics.Metric):
         self.counts = self.add_weight(shape=(4,), initializer="zeros", name="counts")
 
     def update_state(
-        self, terms: Terms, loss: tf.Tensor, sample_weight: tf.Tensor | None = None
+        self, terms: Terms, loss_total: tf.Tensor, sample_weight: tf.Tensor | None = None
     ) -> None:
         """Adds a batch.
 
         Args:
             terms: Of the batch, each `[batch]`, in nats per image.
-            loss: What was minimised, the mean over the images of the batch, a scalar.
+            loss_total: What was minimised, times the number of images of the batch, a scalar. On
+                each of several replicas, its share of that.
             sample_weight: `[batch]`, the weights of the images in the means of the plain
-                quantities; equal ones if None. (`loss` has them already.)
+                quantities; equal ones if None. (`loss_total` has them already.)
         """
         quantities = tf.stack([terms.elbo, terms.reconstruction, terms.kl])
         batch_size = tf.cast(tf.shape(quantities)[1], tf.float32)
@@ -38,8 +39,8 @@ class TermMeans(keras.metrics.Metric):
             quantities *= tf.cast(sample_weight, quantities.dtype)
             total_weight = tf.reduce_sum(tf.cast(sample_weight, tf.float32))
         totals = tf.cast(tf.reduce_sum(quantities, axis=1), tf.float32)
-        loss_total = tf.cast(loss, tf.float32)[tf.newaxis] * batch_size
-        self.totals.assign_add(tf.concat([loss_total, totals], axis=0))
+        loss_total = tf.cast(loss_total, tf.float32)
+        self.totals.assign_add(tf.concat([loss_total[tf.newaxis], totals], axis=0))
         self.counts.assign_add(tf.stack([batch_size] + 3 * [total_weight]))
 
     def result(self) -> dict[str, tf.Tensor]:

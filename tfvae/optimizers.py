@@ -25,7 +25,7 @@ def fuse(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
     """
     inner = getattr(optimizer, "inner_optimizer", optimizer)
     is_adam = getattr(type(inner), "update_step", None) is keras.optimizers.Adam.update_step
-    if is_adam and not inner.amsgrad and not tf.distribute.has_strategy():
+    if is_adam and not inner.amsgrad:
         inner.update_step = functools.partial(_fused_adam_step, inner)
     return optimizer
 

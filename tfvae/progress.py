@@ -8,6 +8,8 @@ from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
+from tfvae.replicas import has_several_workers
+
 # A refresh draws the bar anew, which takes milliseconds: often enough to look alive, and no more.
 SECONDS_BETWEEN_REFRESHES = 0.2
 SECONDS_BETWEEN_LINES = 10.0
@@ -62,7 +64,9 @@ class Progress(keras.callbacks.Callback):
         self._step = batch
         pause = SECONDS_BETWEEN_REFRESHES if self._bar else SECONDS_BETWEEN_LINES_OF_STEPS
         if batch and time.monotonic() - self._last_shown >= pause:
-            self._terms["elbo"] = float(self.model.get_metrics_result()["elbo"])
+            # The metrics of several workers are read by all of them at once, or not at all.
+            if not has_several_workers(self.model.distribute_strategy):
+                self._terms["elbo"] = float(self.model.get_metrics_result()["elbo"])
             self._show()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:

@@ -18,6 +18,7 @@ SETTINGS = "settings.json"
 HISTORY = "history.csv"
 RESULTS = "results.json"
 TENSORBOARD = "tensorboard"
+BACKUP = "backup"
 
 
 def new_folder(path: str | os.PathLike | None, dataset: str) -> Path:
@@ -58,6 +59,40 @@ def new_folder(path: str | os.PathLike | None, dataset: str) -> Path:
             "with --output, or remove it"
         )
     return folder
+
+
+def unfinished_folder(path: str | os.PathLike) -> tuple[Path, TrainingSettings]:
+    """The folder of a run that was killed, without what a killed writer leaves.
+
+    Args:
+        path: The folder.
+
+    Returns:
+        The folder, and the settings of the run.
+
+    Raises:
+        InputError: If there is no such run, or it has ended.
+    """
+    folder = Path(path)
+    if not (folder / SETTINGS).is_file():
+        raise InputError(
+            f"there is no run to resume in {folder}: give the folder of a training run, where its "
+            f"{SETTINGS} lies"
+        )
+    if (folder / RESULTS).is_file() and not (folder / BACKUP).is_dir():
+        raise InputError(f"the run in {folder} has ended: there is nothing to resume")
+    return folder, TrainingSettings.merged(folder / SETTINGS)
+
+
+def remove_half_written(folder: Path) -> None:
+    """Removes the hidden folders that `written_whole` leaves where it was killed.
+
+    Args:
+        folder: The folder of a run that nobody is writing to.
+    """
+    for hidden in [*folder.glob(".*"), *(folder / BACKUP).glob(".*")]:
+        if hidden.is_dir():
+            shutil.rmtree(hidden, ignore_errors=True)
 
 
 def load_vae(path: str | os.PathLike) -> VAE:

@@ -13,6 +13,7 @@ from tfvae.errors import InputError
 
 Network = Literal["mlp", "conv", "resnet"]
 Binarization = Literal["dynamic", "fixed", "threshold", "none"]
+Strategy = Literal["auto", "one_device", "mirrored", "multi_worker"]
 Precision = Literal["float32", "mixed_bfloat16", "mixed_float16", "float64"]
 
 
@@ -31,7 +32,8 @@ class TrainingSettings:
         beta: The weight of the KL.
         warmup_epochs: Over how many first epochs the weight of the KL rises from 0; 0 for none.
         learning_rate: Of Adam, at the start; it falls to 0 along a cosine.
-        batch_size: Images a step.
+        strategy: Over which devices the images of a step are shared out; see `strategies.get`.
+        batch_size: Images a step, of all devices together.
         epochs: Passes over the training images; None for as many as make about 40,000 steps, but
             no fewer than 50 and no more than 200.
         patience: After how many epochs without a better validation ELBO training stops; None for
@@ -52,6 +54,7 @@ class TrainingSettings:
     beta: float = 1.0
     warmup_epochs: int = 0
     learning_rate: float = 1e-3
+    strategy: Strategy = "auto"
     batch_size: int = 128
     epochs: int | None = None
     patience: int | None = None
@@ -69,6 +72,7 @@ class TrainingSettings:
             ("binarization", get_args(Binarization)),
             ("network", get_args(Network)),
             ("precision", get_args(Precision)),
+            ("strategy", get_args(Strategy)),
         ):
             if getattr(self, name) not in choices:
                 raise InputError(

@@ -12,12 +12,15 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfvae import diagnostics, networks, objectives, plots, runs
+from tfvae import diagnostics, networks, objectives, plots, runs, strategies
 from tfvae.callbacks import BestWeights, KLWarmup
 from tfvae.datasets import DatasetDescription, describe_dataset, load_dataset
+from tfvae.errors import WorkerLostError
 from tfvae.figures import save_figure
 from tfvae.files import written_whole
 from tfvae.progress import Progress
+from tfvae.replicas import has_several_workers
+from tfvae.resuming import Backup
 from tfvae.serving import export_saved_model
 from tfvae.settings import TrainingSettings
 from tfvae.summaries import tensorboard
@@ -54,61 +57,90 @@ def train(
     settings: TrainingSettings,
     folder: Path,
     *,
+    strategy: tf.distribute.Strategy | None = None,
+    backups: Path | None = None,
     num_importance_samples: int = 500,
     with_tensorboard: bool = False,
     say: Callable[[str], None] = print,
-) -> Run:
+) -> Run | None:
     """Trains a model and writes all that comes of it into a folder.
 
     That is: `model.keras`, `history.csv`, `settings.json`, `results.json`, figures, and an export
-    for TensorFlow Serving. Ctrl-C ends the training, and the best weights so far are kept.
+    for TensorFlow Serving; until then, a backup to go on from. Ctrl-C ends the training, and the
+    best weights so far are kept.
 
     Args:
         settings: What is trained, on what.
-        folder: An empty folder.
+        folder: A folder that is empty, or that of a run to resume. Of several workers, only the
+            chief's is of use.
+        strategy: The one of the settings; None for one device.
+        backups: Where the backup lies that training goes on from, if there is one; `backup` in
+            the folder if None.
         num_importance_samples: Latents per image for log p(x) of the held-out images.
         with_tensorboard: Whether to write summaries for TensorBoard.
         say: Is given each line about how it goes.
 
     Returns:
-        The run.
+        The run; None on workers other than the chief.
 
     Raises:
         InputError: If the data set is not there or does not fit the settings.
+        WorkerLostError: If another worker has ended.
         OSError: If the folder cannot be written to.
     """
     began = time.perf_counter()
     keras.utils.set_random_seed(settings.seed)
     description = describe_dataset(settings.dataset, settings.data_dir)
-    data = {split: load_split(settings, split) for split in ("train", "validation", "test")}
+    best_weights = BestWeights(settings.patience or 1, start_from_epoch=settings.warmup_epochs)
+    is_chief = strategies.is_chief(strategy)
+    backup = Backup(backups or folder / runs.BACKUP, best_weights, writes=is_chief)
+    data = {
+        "train": load_split(settings, "train", initial_epoch=backup.initial_epoch),
+        "validation": load_split(settings, "validation"),
+    }
     settings = with_epochs(settings, steps_per_epoch=int(data["train"].cardinality()))
+    best_weights.patience = settings.patience
     runs.write_text(folder / runs.SETTINGS, settings.to_json())
     say(_sentence_about_data(description, settings))
 
-    vae = build_vae(settings, description.image_shape)
+    with strategies.scope(strategy):
+        vae = build_vae(settings, description.image_shape)
+    num_replicas = vae.distribute_strategy.num_replicas_in_sync
     say(
         f"{settings.network} network, {vae.latent_dim} latents, {vae.count_params():,} parameters;"
-        f" up to {settings.epochs} epochs"
+        + (f" {num_replicas} replicas;" if num_replicas > 1 else "")
+        + f" up to {settings.epochs} epochs"
+        + (f", {backup.initial_epoch} of them done" if backup.initial_epoch else "")
     )
     compile_vae(vae, settings, steps_per_epoch=int(data["train"].cardinality()))
-    best_weights = BestWeights(settings.patience, start_from_epoch=settings.warmup_epochs)
-    progress = Progress()
-    callbacks = [progress]
+    callbacks = [Progress()] if is_chief else []
     if settings.warmup_epochs:
         callbacks.append(KLWarmup(settings.warmup_epochs, end=settings.beta))
     if with_tensorboard:
         held_out = first_images(settings, description, split="validation", count=1000)
         callbacks += tensorboard(folder / runs.TENSORBOARD, *held_out)
     try:
-        history = vae.fit(
+        vae.fit(
             data["train"],
             validation_data=data["validation"],
-            epochs=settings.epochs,
-            callbacks=[*callbacks, best_weights],
+            epochs=backup.initial_epoch if backup.is_over else settings.epochs,
+            callbacks=[*callbacks, best_weights, backup],
             verbose=0,
-        ).history
+        )
+    except tf.errors.OpError as error:
+        if not has_several_workers(vae.distribute_strategy):
+            raise
+        raise WorkerLostError(
+            f"another worker has ended, so that this one cannot go on "
+            f"({type(error).__name__}). Start all of them again: `--resume {folder}` goes on "
+            f"after epoch {len(backup.history.get('loss', ()))}"
+        ) from error
     finally:
-        progress.stop()
+        if is_chief:
+            callbacks[0].stop()
+    if not is_chief:
+        return None
+    history = backup.history
     with written_whole(folder / runs.MODEL) as path:
         vae.save(path)
     runs.write_history(folder / runs.HISTORY, history)
@@ -119,6 +151,9 @@ def train(
         f"of epoch {best_weights.best_epoch + 1}: {folder / runs.MODEL}"
     )
 
+    if strategy is not None:
+        # The rest is for one device, and for the chief alone.
+        vae = runs.load_vae(folder)
     results = evaluate(
         vae, settings, split="test", num_importance_samples=num_importance_samples
     ) | {
@@ -129,6 +164,7 @@ def train(
     runs.write_text(folder / runs.RESULTS, json.dumps(results, indent=2) + "\n")
     figures = write_figures(vae, settings, folder, history=history)
     saved_model = export_saved_model(vae, folder / "saved_model")
+    backup.remove()
     return Run(folder, vae=vae, results=results, figures=figures, saved_model=saved_model)
 
 

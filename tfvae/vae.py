@@ -12,12 +12,13 @@ from tfvae.errors import InputError
 from tfvae.images import check_images
 from tfvae.metrics import TermMeans
 from tfvae.randomness import next_replica_seed, stateless_seed
+from tfvae.replicas import ReplicatedModel, sum_over_replicas
 
 tfd = tfp.distributions
 
 
 @keras.saving.register_keras_serializable(package="tfvae")
-class VAE(keras.Model):
+class VAE(ReplicatedModel):
     """A variational autoencoder of images, latents, an encoder, a decoder and a fixed prior.
 
     The encoder gives a factorial normal q(Z|x), the decoder a factorial Bernoulli p(X|z), and the
@@ -79,6 +80,7 @@ class VAE(keras.Model):
         self.training_noise = keras.random.SeedGenerator()
         self.evaluation_noise = keras.random.SeedGenerator()
         self.built = True
+        self.check_scope()
 
     def get_config(self) -> dict[str, Any]:
         """The arguments that make an equal, untrained model."""
@@ -250,9 +252,10 @@ class VAE(keras.Model):
                 f"a VAE takes no {' or '.join(sorted(refused))}: it maximises its objective and "
                 f"logs {', '.join(TermMeans.NAMES)}; use compile(objective=...)"
             )
-        self.objective = objectives.get(objective)
+        self.check_scope()
         with self.distribute_strategy.scope():
-            optimizer = optimizers.fuse(keras.optimizers.get(optimizer))
+            self.objective = self.made_in_scope(objectives.get(objective))
+            optimizer = optimizers.fuse(self.made_in_scope(keras.optimizers.get(optimizer)))
             super().compile(optimizer=optimizer, **kwargs)
             # Now rather than in the first step, so that a file always holds the same variables.
             self.optimizer.build(self.trainable_variables)
@@ -312,8 +315,13 @@ class VAE(keras.Model):
         if isinstance(x, tf.data.Dataset):
             # Which shuffles itself or not; asking for it, as Keras's default does, is a warning.
             arguments["shuffle"] = False
-        self._check_data(x)
-        self._check_data(validation_data, name="validation images")
+        batch_size = arguments.get("batch_size")
+        self._check_data(x, batch_size=batch_size)
+        self._check_data(
+            validation_data,
+            name="validation images",
+            batch_size=arguments.get("validation_batch_size") or batch_size,
+        )
         return super().fit(**arguments)
 
     def evaluate(
@@ -333,10 +341,10 @@ class VAE(keras.Model):
         Raises:
             InputError: If the images are not such images, or there are none.
         """
+        arguments = inspect.signature(super().evaluate).bind(x, *args, **kwargs).arguments
         # `fit` has looked at its validation data once and for all epochs.
         if not kwargs.get("_use_cached_eval_dataset"):
-            self._check_data(x)
-        arguments = inspect.signature(super().evaluate).bind(x, *args, **kwargs).arguments
+            self._check_data(x, batch_size=arguments.get("batch_size"))
         arguments.update(arguments.pop("kwargs", {}), return_dict=True)
         arguments["y"] = _some_targets(arguments.get("y"), arguments.get("sample_weight"))
         means = super().evaluate(**arguments)
@@ -346,24 +354,32 @@ class VAE(keras.Model):
         """One step up the gradient of the objective on a batch."""
         images, _, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         seed = next_replica_seed(self.training_noise)
-        with tf.GradientTape() as tape:
-            terms = self._terms(self.objective, images, seed=seed, training=True)
-            loss = self._loss(terms, sample_weight)
-            scaled_loss = self.optimizer.scale_loss(loss)
-        variables = self.trainable_variables
-        gradients = tape.gradient(scaled_loss, variables)
-        self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
-        self.term_means.update_state(terms, loss=loss, sample_weight=sample_weight)
+        num_images = sum_over_replicas(tf.cast(tf.shape(images)[0], self.distribution_dtype))
+        descend = self.heavy(self._descend)
+        terms, loss, gradients = descend(images, sample_weight, num_images, seed)
+        # Which adds up the gradients of the replicas.
+        self.optimizer.apply_gradients(zip(gradients, self.trainable_variables, strict=True))
+        self.term_means.update_state(terms, loss * num_images, sample_weight=sample_weight)
         return self.get_metrics_result()
 
     def test_step(self, data: Any) -> dict[str, tf.Tensor]:
         """The terms of the objective on a batch."""
         images, _, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         seed = next_replica_seed(self.evaluation_noise)
-        terms = self._terms(self.objective, images, seed=seed)
-        loss = self._loss(terms, sample_weight)
-        self.term_means.update_state(terms, loss=loss, sample_weight=sample_weight)
+        num_images = sum_over_replicas(tf.cast(tf.shape(images)[0], self.distribution_dtype))
+        terms, loss = self.heavy(self._evaluate)(images, sample_weight, num_images, seed)
+        self.term_means.update_state(terms, loss * num_images, sample_weight=sample_weight)
         return self.get_metrics_result()
+
+    def _descend(self, images, sample_weight, num_images, seed):
+        with tf.GradientTape() as tape:
+            terms, loss = self._evaluate(images, sample_weight, num_images, seed, training=True)
+            scaled_loss = self.optimizer.scale_loss(loss)
+        return terms, loss, tape.gradient(scaled_loss, self.trainable_variables)
+
+    def _evaluate(self, images, sample_weight, num_images, seed, training=False):
+        terms = self._terms(self.objective, images, seed=seed, training=training)
+        return terms, self._loss(terms, sample_weight, num_images)
 
     def _terms(self, objective, images, *, seed, training=False):
         images = check_images(images, self.image_shape)
@@ -375,14 +391,20 @@ class VAE(keras.Model):
             seed=seed,
         )
 
-    def _loss(self, terms, sample_weight):
-        """What is minimised: as Keras has it, the sum over the batch by the size of the batch."""
+    def _loss(self, terms, sample_weight, num_images):
+        """What is minimised: as Keras has it, the sum over the batch by the size of the batch.
+
+        On each of several replicas, its share of that: of the sum over the global batch, and of
+        the losses of the networks.
+        """
         losses = -terms.objective
         if sample_weight is not None:
             losses *= tf.reshape(tf.cast(sample_weight, losses.dtype), [-1])
-        return tf.add_n([tf.reduce_mean(losses), *(tf.cast(x, losses.dtype) for x in self.losses)])
+        loss = tf.reduce_sum(losses) / tf.cast(num_images, losses.dtype)
+        num_replicas = self.distribute_strategy.num_replicas_in_sync
+        return tf.add_n([loss, *(tf.cast(x, loss.dtype) / num_replicas for x in self.losses)])
 
-    def _check_data(self, data, name="images"):
+    def _check_data(self, data, name="images", batch_size=None):
         """Looks at all of an array, or at the first batch of a data set, before training starts."""
         if data is None:
             return
@@ -400,6 +422,13 @@ class VAE(keras.Model):
             images = check_images(data, self.image_shape, name=name)
             if images.shape[0] == 0:
                 raise InputError(f"{name} are empty: shape {list(images.shape)}")
+            num_images = min(images.shape[0], batch_size or images.shape[0])
+            num_replicas = self.distribute_strategy.num_replicas_in_sync
+            if num_images < num_replicas:
+                raise InputError(
+                    f"a batch of {num_images} {name} is too small for {num_replicas} replicas: "
+                    f"give batches of at least {num_replicas}"
+                )
 
 
 def _some_targets(targets, sample_weight):

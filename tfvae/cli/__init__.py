@@ -6,7 +6,7 @@ import typer
 
 from tfvae.cli import models, serve, train, tune  # noqa: F401, each registers its commands
 from tfvae.cli.app import app
-from tfvae.errors import InputError
+from tfvae.errors import InputError, WorkerLostError
 
 
 def main() -> None:
@@ -15,10 +15,12 @@ def main() -> None:
         app()
     except InputError as error:
         _fail(str(error))
+    except WorkerLostError as error:
+        _fail(str(error), code=1)
     except OSError as error:
         _fail(f"{error.strerror}: {error.filename}" if error.filename else str(error))
 
 
-def _fail(message):
+def _fail(message, code=2):
     typer.echo(f"tfvae: {message}", err=True)
-    sys.exit(2)
+    sys.exit(code)

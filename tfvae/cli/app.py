@@ -13,6 +13,7 @@ from typing import Annotated
 
 import typer
 
+from tfvae.settings import Strategy
 from tfvae.version import __version__
 
 app = typer.Typer(
@@ -61,15 +62,17 @@ def _quiet_start() -> Iterator[None]:
             os.close(terminal)
 
 
-def start() -> ModuleType:
+def start(strategy: Strategy = "auto") -> ModuleType:
     """Imports TensorFlow, quietly, and gives what the commands call."""
     with _quiet_start():
         import tensorflow as tf
 
         from tfvae import commands
 
-        # What is said about devices is said when they are first asked for.
-        tf.config.list_logical_devices()
+        # What is said about devices is said when they are first asked for. Several workers must
+        # have found each other by then.
+        if strategy != "multi_worker":
+            tf.config.list_logical_devices()
     for library in ("absl", "tensorflow"):
         logging.getLogger(library).setLevel(logging.ERROR)
     warnings.showwarning = _show_warning

@@ -17,6 +17,7 @@ from tfvae.cli.options import (
     OverwriteOption,
     SeedOption,
     SplitOption,
+    StrategyOption,
 )
 
 
@@ -29,14 +30,18 @@ def evaluate(
     binarization: BinarizationOption = None,
     batch_size: BatchSizeOption = None,
     seed: SeedOption = None,
+    strategy: StrategyOption = None,
     num_samples: NumSamplesOption = 500,
     json: JsonOption = None,
     overwrite: OverwriteOption = False,
 ) -> None:
     """Evaluate a model on a split of a data set, by default the test split of its own."""
-    start().evaluate(
+    # Not the strategy of the training, whose machines may be elsewhere.
+    strategy = strategy or "auto"
+    start(strategy).evaluate(
         model,
         split=split,
+        strategy=strategy,
         num_importance_samples=num_samples,
         json_file=json,
         overwrite=overwrite,

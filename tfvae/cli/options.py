@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 import typer.core
 
-from tfvae.settings import Binarization
+from tfvae.settings import Binarization, Strategy
 
 
 class SeveralValues(typer.core.TyperCommand):
@@ -44,6 +44,10 @@ BinarizationOption = Annotated[
     Binarization | None, typer.Option(help="How grey images become binary.")
 ]
 BatchSizeOption = Annotated[int | None, typer.Option(help="Images a batch.")]
+StrategyOption = Annotated[
+    Strategy | None,
+    typer.Option(help="The devices: one, all of this machine, or those of TF_CONFIG."),
+]
 SeedOption = Annotated[int | None, typer.Option(help="Of everything random.")]
 NumSamplesOption = Annotated[
     int, typer.Option("--num-samples", help="Importance samples an image, for log p(x).")

@@ -1,12 +1,21 @@
 """`tfvae train`."""
 
+import os
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from tfvae.cli.app import app, start
-from tfvae.cli.options import DataDirOption, JsonOption, NumSamplesOption, SeveralValues
+from tfvae.cli.options import (
+    DataDirOption,
+    JsonOption,
+    NumSamplesOption,
+    SeveralValues,
+    StrategyOption,
+)
+from tfvae.errors import InputError
 from tfvae.settings import Binarization, Network, Precision, TrainingSettings
 
 
@@ -75,6 +84,19 @@ def train(
         Path | None,
         typer.Option(help="A TOML or JSON file of the settings above; options go over it."),
     ] = None,
+    strategy: StrategyOption = None,
+    local_workers: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Try multi_worker on this machine: start so many workers, which share its cores.",
+            show_default=False,
+        ),
+    ] = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option(help="The folder of a run that was killed: goes on with it."),
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -92,7 +114,7 @@ def train(
     Without options: on the embedded handwritten digits, in a minute or two.
     """
     settings = TrainingSettings.merged(
-        config,
+        resume / "settings.json" if resume and not config else config,
         dataset=dataset,
         data_dir=data_dir,
         binarization=binarization,
@@ -107,13 +129,28 @@ def train(
         epochs=epochs,
         patience=patience,
         seed=seed,
+        strategy=strategy,
     )
-    commands = start()
+    # The workers get the same command, and a TF_CONFIG.
+    if local_workers is not None and "TF_CONFIG" not in os.environ:
+        _run_local_workers(settings, local_workers)
+    commands = start(settings.strategy)
     commands.train(
         settings,
         output,
+        resume=resume,
         num_importance_samples=num_samples,
         with_tensorboard=tensorboard,
         json_file=json,
         say=typer.echo,
     )
+
+
+def _run_local_workers(settings: TrainingSettings, count: int) -> None:
+    """Runs this very command in several processes, and exits as they do."""
+    from tfvae import workers
+
+    if settings.strategy != "multi_worker":
+        raise InputError(f"--local-workers is for --strategy multi_worker; got {settings.strategy}")
+    command = [sys.executable, "-m", "tfvae", *sys.argv[1:]]
+    raise typer.Exit(workers.run_local_workers(command, count))

@@ -1,0 +1,85 @@
+"""Several processes on this machine give what one gives."""
+
+import os
+import sys
+import time
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from model_checks import binary_images
+from test_replicas import IMAGE_SHAPE, trained
+
+import tfvae
+from tfvae import workers
+
+HERE = Path(__file__).parent
+PYTHON_PATH = os.pathsep.join([str(HERE.parent), str(HERE), os.environ.get("PYTHONPATH", "")])
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", PYTHON_PATH)
+    monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "2")
+
+
+@pytest.fixture(scope="module")
+def images():
+    return binary_images(33, IMAGE_SHAPE)
+
+
+@pytest.fixture(scope="module")
+def one_device(images):
+    return trained(None, images, steps_per_execution=3)
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_workers_train_like_one_device(count, one_device, images, digits_data_dir, tmp_path):
+    command = [sys.executable, str(HERE / "worker.py"), str(tmp_path), str(digits_data_dir)]
+    assert workers.run_local_workers(["timeout", "300", *command], count) == 0
+    results = [dict(np.load(tmp_path / f"{index}.npz")) for index in range(count)]
+
+    # Bit-equal between workers, and close to one device.
+    weights = sorted(name for name in results[0] if name.startswith("weight_"))
+    for name in [*weights, *(name for name in results[0] if name.startswith("log_"))]:
+        for other in results[1:]:
+            np.testing.assert_array_equal(results[0][name], other[name], err_msg=name)
+    vae, history = one_device
+    for name, expected in zip(weights, vae.get_weights(), strict=True):
+        np.testing.assert_allclose(results[0][name], expected, rtol=0, atol=1e-5)
+    for name, values in history.items():
+        np.testing.assert_allclose(results[0][f"log_{name}"], values, rtol=1e-5, err_msg=name)
+    for worker in results:
+        expected = vae.predict(images, batch_size=8, verbose=0)
+        np.testing.assert_allclose(worker["predicted"], expected, atol=1e-4)
+
+    # Each image is seen by one worker, once an epoch, in the epochs that one process has.
+    data = tfvae.load_dataset(
+        "digits", "validation", batch_size=40, seed=1, shuffle=True, data_dir=digits_data_dir
+    )
+    for epoch in ("first_epoch", "second_epoch"):
+        expected = sorted(
+            zlib.crc32(image.tobytes()) for image in data.unbatch().as_numpy_iterator()
+        )
+        seen = sorted(number for worker in results for number in worker[epoch])
+        assert seen == expected
+        assert len(seen) == 180
+        assert all(len(worker[epoch]) for worker in results)
+
+
+def test_failure_of_one_ends_all_and_gives_its_exit_code(monkeypatch):
+    monkeypatch.setattr(workers, "SECONDS_TO_FOLLOW", 0.5)
+    program = (
+        "import json, os, sys, time\n"
+        "if json.loads(os.environ['TF_CONFIG'])['task']['index']: sys.exit(3)\n"
+        "time.sleep(60)"
+    )
+    began = time.monotonic()
+    assert workers.run_local_workers([sys.executable, "-c", program], 2) == 3
+    assert time.monotonic() - began < 30
+
+
+def test_worker_killed_by_a_signal_is_a_failure():
+    program = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
+    assert workers.run_local_workers([sys.executable, "-c", program], 1) == 137

@@ -1,0 +1,45 @@
+"""One worker of several: trains on fixed images, and writes what it has.
+
+`python worker.py FOLDER DATA_DIR`, with TF_CONFIG in the environment.
+"""
+
+import sys
+import zlib
+from pathlib import Path
+
+import numpy as np
+from model_checks import binary_images
+from test_replicas import IMAGE_SHAPE, trained
+
+import tfvae
+from tfvae import strategies
+
+
+def main(folder, data_dir):
+    strategy = strategies.get("multi_worker", seconds_to_wait=60)
+    images = binary_images(33, IMAGE_SHAPE)
+    vae, history = trained(strategy, images, steps_per_execution=3)
+    results = {f"log_{name}": values for name, values in history.items()}
+    results |= {f"weight_{number:03d}": weight for number, weight in enumerate(vae.get_weights())}
+    results["predicted"] = vae.predict(images, batch_size=8, verbose=0)
+    # An even number of batches and one left over, of which the last is smaller.
+    data = tfvae.load_dataset(
+        "digits", "validation", batch_size=40, seed=1, shuffle=True, data_dir=data_dir
+    )
+    results["first_epoch"], results["second_epoch"] = (fingerprints(strategy, data) for _ in "ab")
+    np.savez(Path(folder) / f"{strategy.cluster_resolver.task_id}.npz", **results)
+    strategies.wait_for_all(strategy)
+
+
+def fingerprints(strategy, data):
+    """A number for each image that this worker is given in an epoch."""
+    return [
+        zlib.crc32(image.tobytes())
+        for batch in strategy.experimental_distribute_dataset(data)
+        for part in strategy.experimental_local_results(batch)
+        for image in part.numpy()
+    ]
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
