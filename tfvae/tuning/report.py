@@ -265,6 +265,11 @@ def _lines(trials, completed, objective, chosen):
     for row in rows:
         cells = "  ".join(c.rjust(width) for c, width in zip(row[:-1], widths, strict=True))
         lines.append(f"  {cells}  {row[-1]}".rstrip())
+    effective = sorted(trial.mean("effective_sample_size") for trial in sizes)
+    lines.append(
+        f"  (the importance samples of log p(x) are worth {effective[0]:.0f} to "
+        f"{effective[-1]:.0f} independent ones, in the median over the images)"
+    )
     for trial in trials:
         if trial.status == TrialStatus.FAILED:
             values = ", ".join(f"{n} {_short(v)}" for n, v in _shown(trial.values).items())
