@@ -33,15 +33,14 @@ def shared_data_dir():
 NUM_LOGICAL_CPUS = 4
 
 
-def pytest_collection_finish(session):
-    """Splits the processor where a test asks for it, before anything starts TensorFlow."""
-    if any("logical_cpus" in item.fixturenames for item in session.items):
-        import tensorflow as tf
+def pytest_configure():
+    """Splits the processor for the tests of several replicas, before TensorFlow is started."""
+    import tensorflow as tf
 
-        (processor,) = tf.config.list_physical_devices("CPU")
-        tf.config.set_logical_device_configuration(
-            processor, NUM_LOGICAL_CPUS * [tf.config.LogicalDeviceConfiguration()]
-        )
+    (processor,) = tf.config.list_physical_devices("CPU")
+    tf.config.set_logical_device_configuration(
+        processor, NUM_LOGICAL_CPUS * [tf.config.LogicalDeviceConfiguration()]
+    )
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ import keras
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfvae import distributions, networks, objectives, optimizers
+from tfvae import distributions, fitting, networks, objectives, optimizers, shapes
 from tfvae.errors import InputError
 from tfvae.images import check_images
 from tfvae.metrics import TermMeans
@@ -62,17 +62,16 @@ class VAE(ReplicatedModel):
         super().__init__(**kwargs)
 
         # Shapes: as given, or else as the networks have them.
-        image_shape = tuple(image_shape or _input_shape(encoder) or (28, 28, 1))
+        image_shape = tuple(image_shape or shapes.input_shape(encoder) or (28, 28, 1))
         if latent_dim is None:
-            (latent_dim,) = _input_shape(decoder) or (_half_the_outputs(encoder, image_shape),)
+            latent_dim = shapes.latent_dim(encoder, decoder, image_shape) or 32
 
         # Networks: the user's, or default ones that fit.
         dtype = self.dtype_policy.name
         self.encoder = encoder or networks.mlp_encoder(image_shape, latent_dim, dtype=dtype)
         self.decoder = decoder or networks.mlp_decoder(image_shape, latent_dim, dtype=dtype)
 
-        _check_network("encoder", self.encoder, image_shape, (2 * latent_dim,), "2 * latent_dim")
-        _check_network("decoder", self.decoder, (latent_dim,), image_shape, "image_shape")
+        shapes.check_networks(self.encoder, self.decoder, image_shape, latent_dim)
         self.image_shape = image_shape
         self.latent_dim = latent_dim
 
@@ -302,26 +301,10 @@ class VAE(ReplicatedModel):
                 `class_weight` is given.
         """
         arguments = inspect.signature(super().fit).bind(x, *args, **kwargs).arguments
-        if arguments.get("class_weight") is not None:
-            raise InputError(
-                "a VAE has no classes to weight: give `sample_weight`, a weight for each image"
-            )
-        validation_data = arguments.get("validation_data")
-        if isinstance(validation_data, tuple) and len(validation_data) == 3:
-            images, targets, sample_weight = validation_data
-            targets = _some_targets(targets, sample_weight)
-            arguments["validation_data"] = (images, targets, sample_weight)
-        arguments["y"] = _some_targets(arguments.get("y"), arguments.get("sample_weight"))
-        if isinstance(x, tf.data.Dataset):
-            # Which shuffles itself or not; asking for it, as Keras's default does, is a warning.
-            arguments["shuffle"] = False
-        batch_size = arguments.get("batch_size")
-        self._check_data(x, batch_size=batch_size)
-        self._check_data(
-            validation_data,
-            name="validation images",
-            batch_size=arguments.get("validation_batch_size") or batch_size,
-        )
+        fitting.complete_fit(arguments)
+        replicas = self.distribute_strategy.num_replicas_in_sync
+        for name, data, batch_size in fitting.data_of_fit(arguments):
+            fitting.check_data(data, self.image_shape, name, batch_size, num_replicas=replicas)
         return super().fit(**arguments)
 
     def evaluate(
@@ -342,11 +325,13 @@ class VAE(ReplicatedModel):
             InputError: If the images are not such images, or there are none.
         """
         arguments = inspect.signature(super().evaluate).bind(x, *args, **kwargs).arguments
+        arguments.update(arguments.pop("kwargs", {}), return_dict=True)
+        fitting.complete_targets(arguments)
         # `fit` has looked at its validation data once and for all epochs.
         if not kwargs.get("_use_cached_eval_dataset"):
-            self._check_data(x, batch_size=arguments.get("batch_size"))
-        arguments.update(arguments.pop("kwargs", {}), return_dict=True)
-        arguments["y"] = _some_targets(arguments.get("y"), arguments.get("sample_weight"))
+            replicas = self.distribute_strategy.num_replicas_in_sync
+            batch_size = arguments.get("batch_size")
+            fitting.check_data(x, self.image_shape, "images", batch_size, num_replicas=replicas)
         means = super().evaluate(**arguments)
         return means if return_dict else [means[name] for name in self.metrics_names]
 
@@ -403,61 +388,3 @@ class VAE(ReplicatedModel):
         loss = tf.reduce_sum(losses) / tf.cast(num_images, losses.dtype)
         num_replicas = self.distribute_strategy.num_replicas_in_sync
         return tf.add_n([loss, *(tf.cast(x, loss.dtype) / num_replicas for x in self.losses)])
-
-    def _check_data(self, data, name="images", batch_size=None):
-        """Looks at all of an array, or at the first batch of a data set, before training starts."""
-        if data is None:
-            return
-        if isinstance(data, tf.data.Dataset):
-            batch = next(iter(data.take(1)), None)
-            if batch is None:
-                raise InputError(
-                    f"the data set of {name} is empty: give at least one batch (a batch size above "
-                    "the number of images, with drop_remainder=True, leaves none)"
-                )
-            data = batch
-        if isinstance(data, tuple | list):
-            data = keras.utils.unpack_x_y_sample_weight(data)[0]
-        if tf.is_tensor(data) or hasattr(data, "__array__"):
-            images = check_images(data, self.image_shape, name=name)
-            if images.shape[0] == 0:
-                raise InputError(f"{name} are empty: shape {list(images.shape)}")
-            num_images = min(images.shape[0], batch_size or images.shape[0])
-            num_replicas = self.distribute_strategy.num_replicas_in_sync
-            if num_images < num_replicas:
-                raise InputError(
-                    f"a batch of {num_images} {name} is too small for {num_replicas} replicas: "
-                    f"give batches of at least {num_replicas}"
-                )
-
-
-def _some_targets(targets, sample_weight):
-    """Targets that nobody reads: Keras forgets the sample weights of data without targets."""
-    return sample_weight if targets is None else targets
-
-
-def _input_shape(network):
-    """The shape without the batch of what a network takes, None while that is not known."""
-    shape = getattr(network, "input_shape", None)
-    return None if shape is None or None in shape[1:] else tuple(shape[1:])
-
-
-def _output_shape(part, network, input_shape):
-    """The shape without the batch of what a network gives; builds it where it was not built."""
-    if _input_shape(network) not in (None, input_shape):
-        raise InputError(
-            f"the {part} must take inputs of shape {input_shape}; it takes {_input_shape(network)}"
-        )
-    return tuple(network(keras.Input(input_shape)).shape[1:])
-
-
-def _half_the_outputs(encoder, image_shape):
-    return 32 if encoder is None else _output_shape("encoder", encoder, image_shape)[-1] // 2
-
-
-def _check_network(part, network, input_shape, expected, meaning):
-    output = _output_shape(part, network, input_shape)
-    if output != expected:
-        raise InputError(
-            f"the {part} must give outputs of shape {expected} ({meaning}); it gives {output}"
-        )
