@@ -18,7 +18,9 @@ def main() -> None:
     except WorkerLostError as error:
         _fail(str(error), code=1)
     except OSError as error:
-        _fail(f"{error.strerror}: {error.filename}" if error.filename else str(error))
+        place = f" {error.filename}" if error.filename else ""
+        reason = error.strerror or error
+        _fail(f"cannot read or write{place}: {reason}: make room or permission, or go elsewhere")
 
 
 def _fail(message, code=2):
