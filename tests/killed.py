@@ -26,15 +26,20 @@ def main(folder, data_dir, strategy_name):
     is_chief = strategies.is_chief(strategy)
     best_weights = BestWeights(patience=EPOCHS, start_from_epoch=2)
     backup = Backup(Path(folder) / "backup", best_weights, writes=is_chief)
-    data = tfvae.load_dataset(
-        "digits",
-        "validation",
-        batch_size=50,
-        seed=1,
-        shuffle=True,
-        initial_epoch=backup.initial_epoch,
-        data_dir=data_dir,
-    ).map(lambda images: images[:, 11:17, 11:16])
+    train, validation = (
+        tfvae.load_dataset(
+            "digits",
+            split,
+            batch_size=50,
+            seed=1,
+            shuffle=split == "validation",
+            initial_epoch=backup.initial_epoch if split == "validation" else 0,
+            binarization="dynamic" if split == "validation" else "fixed",
+            data_dir=data_dir,
+        ).map(lambda images: images[:, 11:17, 11:16])
+        # The smaller ones, for speed.
+        for split in ("validation", "test")
+    )
     vae = small_vae(strategy, noise=True)
     # What is not restored must not be right by chance.
     keras.utils.set_random_seed(time.time_ns() % 2**31)
@@ -42,8 +47,8 @@ def main(folder, data_dir, strategy_name):
     vae.compile(keras.optimizers.Adam(schedule), steps_per_execution=2)
     pause = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: time.sleep(0.2))
     vae.fit(
-        data,
-        validation_data=data.take(1),
+        train,
+        validation_data=validation,
         epochs=EPOCHS,
         callbacks=[KLWarmup(6, end=1.0), pause, best_weights, backup],
         verbose=0,
