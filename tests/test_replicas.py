@@ -166,6 +166,11 @@ def test_too_small_batches_are_refused(four_replicas, images):
         vae.evaluate(images, batch_size=3, verbose=0)
 
 
+def test_clipping_that_keras_does_too_early_is_refused(two_replicas):
+    with pytest.raises(InputError, match="global_clipnorm does not work on several replicas"):
+        small_vae(two_replicas).compile(keras.optimizers.Adam(global_clipnorm=1.0))
+
+
 def test_models_of_outside_the_scope_are_refused(two_replicas):
     message = "outside of the strategy's scope"
     vae = small_vae()

@@ -73,8 +73,22 @@ class ReplicatedModel(keras.Model):
 
         Args:
             part: Has `get_config` and `from_config`.
+
+        Raises:
+            InputError: If it is an optimizer that Keras would let clip the gradient of each replica
+                instead of theirs together.
         """
-        return type(part).from_config(part.get_config()) if self.is_replicated else part
+        if not self.is_replicated:
+            return part
+        for clipping in ("clipnorm", "clipvalue", "global_clipnorm"):
+            several = self.distribute_strategy.num_replicas_in_sync > 1
+            if several and getattr(part, clipping, None):
+                raise InputError(
+                    f"{clipping} does not work on several replicas: Keras clips the gradient of "
+                    "each of them before it adds them up, which is not the clipped gradient of "
+                    "the batch; leave it out, or lower the learning rate"
+                )
+        return type(part).from_config(part.get_config())
 
     def heavy(self, function: Callable) -> Callable:
         """The same function, compiled by XLA if `jit_compile` was asked for under a strategy.

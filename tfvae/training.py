@@ -132,7 +132,8 @@ def train(
             raise
         raise WorkerLostError(
             f"another worker has ended, so that this one cannot go on "
-            f"({type(error).__name__}). Start all of them again: `--resume {folder}` goes on "
+            f"({type(error).__name__}). Start all of them again: `--resume "
+            f"{folder if is_chief else 'RUN_FOLDER'}` goes on "
             f"after epoch {len(backup.history.get('loss', ()))}"
         ) from error
     finally:

@@ -1,0 +1,66 @@
+"""A training that may be killed at any moment, and started again to go on.
+
+`python killed.py FOLDER DATA_DIR STRATEGY`: the backups lie in FOLDER; the result, when all epochs
+are done, is FOLDER/result.npz.
+"""
+
+import sys
+import time
+from pathlib import Path
+
+import keras
+import numpy as np
+from test_replicas import small_vae
+
+import tfvae
+from tfvae import strategies
+from tfvae.callbacks import BestWeights, KLWarmup
+from tfvae.files import written_whole
+from tfvae.resuming import Backup
+
+EPOCHS = 12
+
+
+def main(folder, data_dir, strategy_name):
+    strategy = strategies.get(strategy_name, seconds_to_wait=60)
+    is_chief = strategies.is_chief(strategy)
+    best_weights = BestWeights(patience=EPOCHS, start_from_epoch=2)
+    backup = Backup(Path(folder) / "backup", best_weights, writes=is_chief)
+    train, validation = (
+        tfvae.load_dataset(
+            "digits",
+            split,
+            batch_size=50,
+            seed=1,
+            shuffle=split == "validation",
+            initial_epoch=backup.initial_epoch if split == "validation" else 0,
+            binarization="dynamic" if split == "validation" else "fixed",
+            data_dir=data_dir,
+        ).map(lambda images: images[:, 11:17, 11:16])
+        # The smaller ones, for speed.
+        for split in ("validation", "test")
+    )
+    vae = small_vae(strategy, noise=True)
+    # What is not restored must not be right by chance.
+    keras.utils.set_random_seed(time.time_ns() % 2**31)
+    schedule = keras.optimizers.schedules.CosineDecay(1e-2, decay_steps=4 * EPOCHS)
+    vae.compile(keras.optimizers.Adam(schedule), steps_per_execution=2)
+    pause = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: time.sleep(0.2))
+    vae.fit(
+        train,
+        validation_data=validation,
+        epochs=EPOCHS,
+        callbacks=[KLWarmup(6, end=1.0), pause, best_weights, backup],
+        verbose=0,
+    )
+    if is_chief:
+        with written_whole(Path(folder) / "result.npz") as path:
+            weights = {f"weight_{i:03d}": weight for i, weight in enumerate(vae.get_weights())}
+            step = vae.optimizer.iterations.numpy()
+            best = {"best_epoch": best_weights.best_epoch, "wait": best_weights.wait}
+            np.savez(path, step=step, **backup.history, **best, **weights)
+    strategies.wait_for_all(strategy)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
