@@ -124,7 +124,7 @@ def expected_of(digits_data_dir, tmp_path_factory):
     ("strategy", "count", "num_kills"),
     [
         ("one_device", 1, 3),
-        ("multi_worker", 2, 3),
+        pytest.param("multi_worker", 2, 3, marks=pytest.mark.slow),
         pytest.param("mirrored", 1, 3, marks=pytest.mark.slow),
         # No more than EPOCHS - 1 kills find an epoch to be in.
         *(pytest.param("one_device", 1, 10, marks=pytest.mark.slow, id=f"one-{i}") for i in (1, 2)),

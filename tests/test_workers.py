@@ -34,7 +34,7 @@ def one_device(images):
     return trained(None, images, steps_per_execution=3)
 
 
-@pytest.mark.parametrize("count", [2, 3])
+@pytest.mark.parametrize("count", [2, pytest.param(3, marks=pytest.mark.slow)])
 def test_workers_train_like_one_device(count, one_device, images, digits_data_dir, tmp_path):
     command = [sys.executable, str(HERE / "worker.py"), str(tmp_path), str(digits_data_dir)]
     assert workers.run_local_workers(["timeout", "300", *command], count) == 0

@@ -24,6 +24,7 @@ _MODULES = (
     "plots",
     "posterior",
     "serving",
+    "strategies",
     "tuning",
 )
 
