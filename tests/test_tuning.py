@@ -280,7 +280,9 @@ def test_the_hypermodel_gives_what_was_chosen():
 def test_widths_and_depths_leave_the_default_networks_as_they_are(network):
     training_settings = TrainingSettings(network=network, epochs=1)
     sizes = [
-        tuning.VAEHyperModel(SearchSpace(latent_dims=(2,), **space), training_settings)
+        tuning.VAEHyperModel(
+            SearchSpace(latent_dims=(2,), **space), training_settings, image_shape=(4, 4, 1)
+        )
         .build(keras_tuner.HyperParameters())
         .count_params()
         for space in ({}, {"widths": (512,), "depths": (2,)}, {"widths": (256,)})
