@@ -48,7 +48,7 @@ def assert_equal(one, other):
 ONE_BY_ONE = {"steps_per_execution": 1, "jit_compile": False}
 
 
-@pytest.mark.parametrize("steps", [1, 4, 100])
+@pytest.mark.parametrize("steps", [1, 4])
 def test_xla_takes_the_same_steps(images, steps):
     options = {"validation": (images[:7],)}
     xla = trained(images, steps_per_execution=steps, jit_compile=True, **options)
@@ -59,7 +59,6 @@ def test_xla_takes_the_same_steps(images, steps):
     "objective",
     [
         tfvae.objectives.IWAE(num_samples=3, gradient="doubly_reparametrized"),
-        tfvae.objectives.ForwardKL(num_samples=3),
         tfvae.objectives.ELBO(analytic_kl=False, free_bits=0.1),
     ],
     ids=lambda objective: type(objective).__name__,
@@ -79,8 +78,9 @@ def test_xla_takes_the_same_steps_with_sample_weights(images):
     assert not np.allclose(weighted["elbo"], trained(images, **ONE_BY_ONE)["elbo"], rtol=1e-3)
 
 
-@pytest.mark.parametrize("most_bytes", [2**20, 2 * 5 * 30 * 4, 1])
-@pytest.mark.parametrize("knows_its_length", [True, False])
+@pytest.mark.parametrize(
+    ("knows_its_length", "most_bytes"), [(False, 2**20), (True, 2 * 5 * 30 * 4), (True, 1)]
+)
 def test_batches_of_any_sizes_each_make_a_step(images, knows_its_length, most_bytes, monkeypatch):
     monkeypatch.setattr(loops, "_MOST_BYTES", most_bytes)
     starts = np.cumsum((0, *SIZES))
