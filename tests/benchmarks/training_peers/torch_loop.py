@@ -22,17 +22,11 @@ class Loss(torch.nn.Module):
         noise = torch.randn(self.num_samples, *mean.shape)
         latents = mean + stddev * noise
         logits = self.decoder(latents.flatten(0, 1)).float().unflatten(0, latents.shape[:2])
-        pixels = images.expand(logits.shape)
+        # Half the time of `binary_cross_entropy_with_logits`.
+        log_likelihood = (images * logits - functional.softplus(logits)).sum(dim=(2, 3, 4))
         if self.num_samples == 1:
-            cross_entropy = functional.binary_cross_entropy_with_logits(
-                logits, pixels, reduction="sum"
-            )
-            kl = torch.sum(0.5 * (stddev**2 + mean**2 - 1) - torch.log(stddev))
-            return (cross_entropy + kl) / len(images)
-        cross_entropy = functional.binary_cross_entropy_with_logits(
-            logits, pixels, reduction="none"
-        )
-        log_likelihood = -cross_entropy.sum(dim=(2, 3, 4))
+            kl = torch.sum(0.5 * (stddev**2 + mean**2 - 1) - torch.log(stddev), dim=-1)
+            return (kl - log_likelihood).mean()
         log_ratio = torch.sum(0.5 * (noise**2 - latents**2) + torch.log(stddev), dim=-1)
         bound = torch.logsumexp(log_likelihood + log_ratio, dim=0) - math.log(self.num_samples)
         return -bound.mean()
