@@ -52,8 +52,11 @@ def bound(problem: Problem, trained: Trained, images: np.ndarray) -> float:
             posterior = tfd.Independent(tfd.Normal(mean, tf.exp(log_variance / 2)), 1)
         else:
             posterior = distributions.factorial_normal(parameters)
+        noise = objective.draw_noise(
+            tf.shape(batch)[0], vae.latent_dim, seed=(0, 0), dtype=tf.float32
+        )
         return objective(
-            batch, posterior=posterior, prior=vae.prior, decode=vae.decode, seed=(0, 0)
+            batch, posterior=posterior, prior=vae.prior, decode=vae.decode, noise=noise
         ).objective
 
     batches = np.array_split(images.astype(np.float32), 20)

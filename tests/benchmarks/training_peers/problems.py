@@ -43,7 +43,7 @@ class Problem:
 PROBLEMS = {
     "mlp128": Problem(
         "MLP 784-512-512-32, ELBO", "mlp", {"hidden": (512, 512)}, 32, batch_size=128,
-        num_images=12_800,
+        num_images=25_600,
     ),
     "mlp512": Problem(
         "MLP 784-512-512-32, ELBO", "mlp", {"hidden": (512, 512)}, 32, batch_size=512,

@@ -5,8 +5,7 @@ import numpy as np
 import tensorflow as tf
 
 import tfvae
-from tfvae.training import STEPS_PER_EXECUTION
-from training_peers.keras_turns import TakeTurns
+from training_peers.keras_turns import MANY_EPOCHS, TakeTurns
 from training_peers.problems import IMAGE_SHAPE, LEARNING_RATE, Trained, Weights
 
 
@@ -22,7 +21,6 @@ def make_ours(problem, dtype):
     vae.compile(
         optimizer=keras.optimizers.Adam(LEARNING_RATE),
         objective=objective,
-        steps_per_execution=STEPS_PER_EXECUTION,
     )
     return vae
 
@@ -33,7 +31,7 @@ def train(problem, data, turns, way, dtype="float32"):
     vae.encoder.set_weights(data.weights.encoder)
     vae.decoder.set_weights(data.weights.decoder)
     images = data.images.astype(np.float32)
-    arguments = {"epochs": turns.num_epochs, "verbose": 0, "callbacks": [TakeTurns(turns)]}
+    arguments = {"epochs": MANY_EPOCHS, "verbose": 0, "callbacks": [TakeTurns(turns)]}
     if way == "array":
         vae.fit(images, batch_size=problem.batch_size, **arguments)
     elif way == "dataset":
