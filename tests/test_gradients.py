@@ -68,7 +68,12 @@ def test_draws_are_gradients_of_the_mean_objective():
                 posterior=vae.encode(IMAGES),
                 prior=vae.prior,
                 decode=vae.decode,
-                seed=tf.random.experimental.stateless_fold_in(seed, index),
+                noise=objective.draw_noise(
+                    len(IMAGES),
+                    vae.latent_dim,
+                    seed=tf.random.experimental.stateless_fold_in(seed, index),
+                    dtype=tf.float64,
+                ),
             )
             mean = tf.reduce_mean(terms.objective)
         for network, gradient in zip(

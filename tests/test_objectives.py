@@ -66,7 +66,13 @@ def terms_of(vae, objective, images=IMAGES, seed=0):
         posterior=vae.encode(images),
         prior=vae.prior,
         decode=vae.decode,
-        seed=stateless_seed(seed),
+        noise=noise_of(vae, objective, images, stateless_seed(seed)),
+    )
+
+
+def noise_of(vae, objective, images, seed):
+    return objective.draw_noise(
+        len(images), vae.latent_dim, seed=seed, dtype=vae.distribution_dtype
     )
 
 
@@ -285,7 +291,7 @@ def test_encoder_gradients_are_those_of_tensorflow_probability(objective, estima
                 posterior=vae.encode(IMAGES),
                 prior=vae.prior,
                 decode=vae.decode,
-                seed=sample_seed,
+                noise=noise_of(vae, objective, IMAGES, sample_seed),
             ).objective
         ),
         vae.encoder.trainable_variables,

@@ -1,5 +1,6 @@
 """What Keras users give to `fit` and `evaluate`: checked, and completed where Keras trips."""
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -45,6 +46,22 @@ def data_of_fit(arguments: dict[str, Any]) -> Iterator[tuple[str, Any, int | Non
     yield "images", arguments["x"], batch_size
     validation_batch_size = arguments.get("validation_batch_size") or batch_size
     yield "validation images", arguments.get("validation_data"), validation_batch_size
+
+
+def steps_of_fit(arguments: dict[str, Any]) -> int:
+    """How many steps a `fit` takes from its first epoch on; 0 where that is not known.
+
+    Args:
+        arguments: Of `fit`, by name.
+    """
+    data, steps_per_epoch = arguments["x"], arguments.get("steps_per_epoch")
+    if steps_per_epoch is None and isinstance(data, tf.data.Dataset):
+        # Negative where it is infinite or unknown.
+        steps_per_epoch = int(data.cardinality())
+    elif steps_per_epoch is None and hasattr(data, "shape"):
+        kept = 1 - (arguments.get("validation_split") or 0)
+        steps_per_epoch = math.ceil(kept * data.shape[0] / (arguments.get("batch_size") or 32))
+    return max(0, steps_per_epoch or 0) * arguments.get("epochs", 1)
 
 
 def check_data(

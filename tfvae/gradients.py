@@ -131,13 +131,16 @@ def gradient_draws(
 
     @tf.function
     def gradients(seed):
+        noise = objective.draw_noise(
+            len(images), vae.latent_dim, seed=seed, dtype=vae.distribution_dtype
+        )
         with tf.GradientTape() as tape:
             terms = objective(
                 tf.cast(images, vae.distribution_dtype),
                 posterior=vae.encode(images),
                 prior=vae.prior,
                 decode=vae.decode,
-                seed=seed,
+                noise=noise,
             )
             mean = tf.reduce_mean(terms.objective)
         by_network = tape.gradient(mean, variables, unconnected_gradients="zero")

@@ -39,7 +39,32 @@ class Objective(abc.ABC):
 
     A subclass implements `__call__` and `get_config`, and is registered with
     `keras.saving.register_keras_serializable`, so that `.keras` files restore it.
+
+    Attributes:
+        num_samples: How many latents are drawn per image.
     """
+
+    num_samples: int = 1
+
+    def draw_noise(
+        self, batch_size: int | tf.Tensor, latent_dim: int, seed: tf.Tensor, dtype: tf.DType
+    ) -> tf.Tensor:
+        """The noise of the reparametrisation trick, z = mean + stddev * noise.
+
+        It is drawn apart from the objective, because XLA would draw other and slower numbers.
+
+        Args:
+            batch_size: The number of images.
+            latent_dim: The number of latent dimensions.
+            seed: int32 `[2]`.
+            dtype: Of the posterior.
+
+        Returns:
+            `[num_samples, batch, latent_dim]`, of N(0, I).
+        """
+        return tf.random.stateless_normal(
+            [self.num_samples, batch_size, latent_dim], seed=seed, dtype=dtype
+        )
 
     @abc.abstractmethod
     def __call__(
@@ -49,7 +74,7 @@ class Objective(abc.ABC):
         posterior: tfd.Distribution,
         prior: tfd.Distribution,
         decode: Callable[[tf.Tensor], tfd.Distribution],
-        seed: tf.Tensor,
+        noise: tf.Tensor,
     ) -> Terms:
         """Evaluates the objective on a batch.
 
@@ -59,7 +84,7 @@ class Objective(abc.ABC):
             prior: p(Z), of batch shape `[]` and event shape `[latent_dim]`.
             decode: Latents `[..., latent_dim]` to the likelihood p(X|z), of batch shape `[...]`
                 and event shape `[height, width, channels]`.
-            seed: int32 `[2]`, of the noise.
+            noise: `[num_samples, batch, latent_dim]`, as `draw_noise` gives it.
 
         Returns:
             The terms, each `[batch]`, in nats per image.
@@ -133,9 +158,9 @@ class ELBO(Objective):
     def beta(self, beta: float) -> None:
         self._beta.assign(_nonnegative("beta", beta))
 
-    def __call__(self, images, *, posterior, prior, decode, seed):
+    def __call__(self, images, *, posterior, prior, decode, noise):
         """See `Objective.__call__`."""
-        latents = posterior.sample(self.num_samples, seed=seed)
+        latents = _reparametrized(posterior, noise)
         expectation = functools.partial(
             tfp.monte_carlo.expectation,
             samples=latents,
@@ -205,9 +230,9 @@ class IWAE(Objective):
         self.num_samples = _at_least("num_samples", num_samples, 1)
         self.gradient = _one_of("gradient", gradient, ("plain", "doubly_reparametrized"))
 
-    def __call__(self, images, *, posterior, prior, decode, seed):
+    def __call__(self, images, *, posterior, prior, decode, noise):
         """See `Objective.__call__`."""
-        latents, density = posterior.sample(self.num_samples, seed=seed), posterior
+        latents, density = _reparametrized(posterior, noise), posterior
         if self.gradient == "doubly_reparametrized":
             # What comes back to the latents has the importance weights as a factor already. Only
             # on the way on to the encoder they get it once more: the decoder keeps the plain one.
@@ -251,9 +276,9 @@ class ForwardKL(Objective):
     def __init__(self, num_samples: int = 5):
         self.num_samples = _at_least("num_samples", num_samples, 2)
 
-    def __call__(self, images, *, posterior, prior, decode, seed):
+    def __call__(self, images, *, posterior, prior, decode, noise):
         """See `Objective.__call__`."""
-        latents = tf.stop_gradient(posterior.sample(self.num_samples, seed=seed))
+        latents = tf.stop_gradient(_reparametrized(posterior, noise))
         log_likelihood = decode(latents).log_prob(images)
         log_joint = log_likelihood + prior.log_prob(latents)
         bound = _log_mean_exp(log_joint - tf.stop_gradient(posterior.log_prob(latents)))
@@ -304,6 +329,10 @@ def get(identifier: str | Objective) -> Objective:
         f"objective must be one of {', '.join(map(repr, _BY_NAME))}, or a "
         f"tfvae.objectives.Objective instance; got {identifier!r}"
     )
+
+
+def _reparametrized(posterior, noise):
+    return posterior.mean() + posterior.stddev() * noise
 
 
 def _log_mean_exp(log_weights):

@@ -10,15 +10,16 @@ import tensorflow_probability as tfp
 from tfvae import distributions, fitting, networks, objectives, optimizers, shapes
 from tfvae.errors import InputError
 from tfvae.images import check_images
+from tfvae.loops import Inputs, LoopedModel
 from tfvae.metrics import TermMeans
 from tfvae.randomness import next_replica_seed, stateless_seed
-from tfvae.replicas import ReplicatedModel, sum_over_replicas
+from tfvae.replicas import sum_over_replicas
 
 tfd = tfp.distributions
 
 
 @keras.saving.register_keras_serializable(package="tfvae")
-class VAE(ReplicatedModel):
+class VAE(LoopedModel):
     """A variational autoencoder of images, latents, an encoder, a decoder and a fixed prior.
 
     The encoder gives a factorial normal q(Z|x), the decoder a factorial Bernoulli p(X|z), and the
@@ -200,7 +201,14 @@ class VAE(ReplicatedModel):
                 is not a seed.
         """
         objective = objectives.ELBO(num_samples=num_samples)
-        return self._terms(objective, images, seed=stateless_seed(seed)).elbo
+        images = check_images(images, self.image_shape)
+        noise = objective.draw_noise(
+            tf.shape(images)[0],
+            self.latent_dim,
+            seed=stateless_seed(seed),
+            dtype=self.distribution_dtype,
+        )
+        return self._terms(objective, images, noise=noise).elbo
 
     def call(self, images: tf.Tensor, training: bool = False) -> tf.Tensor:
         """The mean reconstructions, E[p(X|z)] at the mean z of q(Z|x).
@@ -239,8 +247,8 @@ class VAE(ReplicatedModel):
             optimizer: As in Keras.
             objective: `"elbo"`, `"iwae"`, `"forward_kl"`, or an instance such as
                 `tfvae.objectives.ELBO(beta=0.5)`.
-            **kwargs: `jit_compile`, `steps_per_execution`, `run_eagerly` and `auto_scale_loss`,
-                as in Keras.
+            **kwargs: `run_eagerly` and `auto_scale_loss`, as in Keras, and `steps_per_execution`
+                and `jit_compile`: see `LoopedModel`, which chooses where they are `"auto"`.
 
         Raises:
             InputError: If there is no such objective, or a Keras loss or metric is given.
@@ -305,6 +313,7 @@ class VAE(ReplicatedModel):
         replicas = self.distribute_strategy.num_replicas_in_sync
         for name, data, batch_size in fitting.data_of_fit(arguments):
             fitting.check_data(data, self.image_shape, name, batch_size, num_replicas=replicas)
+        self.choose_loop(arguments)
         return super().fit(**arguments)
 
     def evaluate(
@@ -335,45 +344,53 @@ class VAE(ReplicatedModel):
         means = super().evaluate(**arguments)
         return means if return_dict else [means[name] for name in self.metrics_names]
 
-    def train_step(self, data: Any) -> dict[str, tf.Tensor]:
-        """One step up the gradient of the objective on a batch."""
+    def prepare(self, data: Any, noise: keras.random.SeedGenerator) -> Inputs:
+        """What a step needs of a batch of data, the noise drawn."""
         images, _, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        seed = next_replica_seed(self.training_noise)
-        num_images = sum_over_replicas(tf.cast(tf.shape(images)[0], self.distribution_dtype))
-        descend = self.heavy(self._descend)
-        terms, loss, gradients = descend(images, sample_weight, num_images, seed)
+        images = check_images(images, self.image_shape)
+        noise = self.objective.draw_noise(
+            tf.shape(images)[0],
+            self.latent_dim,
+            seed=next_replica_seed(noise),
+            dtype=self.distribution_dtype,
+        )
+        return Inputs(images, noise, sample_weight)
+
+    def train_on(self, inputs: Inputs) -> None:
+        """One step up the gradient, once the noise is drawn."""
+        num_images = self._num_images(inputs)
+        terms, loss, gradients = self.heavy(self._descend)(inputs, num_images)
         # Which adds up the gradients of the replicas.
         self.optimizer.apply_gradients(zip(gradients, self.trainable_variables, strict=True))
-        self.term_means.update_state(terms, loss * num_images, sample_weight=sample_weight)
-        return self.get_metrics_result()
+        self.term_means.update_state(terms, loss * num_images, sample_weight=inputs.sample_weight)
 
-    def test_step(self, data: Any) -> dict[str, tf.Tensor]:
-        """The terms of the objective on a batch."""
-        images, _, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        seed = next_replica_seed(self.evaluation_noise)
-        num_images = sum_over_replicas(tf.cast(tf.shape(images)[0], self.distribution_dtype))
-        terms, loss = self.heavy(self._evaluate)(images, sample_weight, num_images, seed)
-        self.term_means.update_state(terms, loss * num_images, sample_weight=sample_weight)
-        return self.get_metrics_result()
+    def test_on(self, inputs: Inputs) -> None:
+        """The terms of the objective, once the noise is drawn."""
+        num_images = self._num_images(inputs)
+        terms, loss = self.heavy(self._evaluate)(inputs, num_images)
+        self.term_means.update_state(terms, loss * num_images, sample_weight=inputs.sample_weight)
 
-    def _descend(self, images, sample_weight, num_images, seed):
+    def _num_images(self, inputs):
+        """The number of images of the global batch."""
+        return sum_over_replicas(tf.cast(tf.shape(inputs.images)[0], self.distribution_dtype))
+
+    def _descend(self, inputs, num_images):
         with tf.GradientTape() as tape:
-            terms, loss = self._evaluate(images, sample_weight, num_images, seed, training=True)
+            terms, loss = self._evaluate(inputs, num_images, training=True)
             scaled_loss = self.optimizer.scale_loss(loss)
         return terms, loss, tape.gradient(scaled_loss, self.trainable_variables)
 
-    def _evaluate(self, images, sample_weight, num_images, seed, training=False):
-        terms = self._terms(self.objective, images, seed=seed, training=training)
-        return terms, self._loss(terms, sample_weight, num_images)
+    def _evaluate(self, inputs, num_images, training=False):
+        terms = self._terms(self.objective, inputs.images, noise=inputs.noise, training=training)
+        return terms, self._loss(terms, inputs.sample_weight, num_images)
 
-    def _terms(self, objective, images, *, seed, training=False):
-        images = check_images(images, self.image_shape)
+    def _terms(self, objective, images, *, noise, training=False):
         return objective(
             tf.cast(images, self.distribution_dtype),
             posterior=self.encode(images, training=training),
             prior=self.prior,
             decode=lambda latents: self.decode(latents, training=training),
-            seed=seed,
+            noise=noise,
         )
 
     def _loss(self, terms, sample_weight, num_images):

@@ -1,0 +1,82 @@
+"""pythae with its own trainer, as its users call it."""
+
+import logging
+import os
+import tempfile
+
+os.environ["TQDM_DISABLE"] = "1"
+logging.disable(logging.INFO)
+
+import torch  # noqa: E402
+from pythae.data.datasets import BaseDataset  # noqa: E402
+from pythae.models import IWAE, VAE, IWAEConfig, VAEConfig  # noqa: E402
+from pythae.models.base.base_utils import ModelOutput  # noqa: E402
+from pythae.models.nn import BaseDecoder, BaseEncoder  # noqa: E402
+from pythae.trainers import BaseTrainer, BaseTrainerConfig  # noqa: E402
+from pythae.trainers.training_callbacks import TrainingCallback  # noqa: E402
+
+from training_peers.problems import EPSILON, LEARNING_RATE, Trained  # noqa: E402
+from training_peers.torch_networks import Decoder, Encoder, keras_weights  # noqa: E402
+
+
+class PythaeEncoder(BaseEncoder):
+    def __init__(self, weights):
+        super().__init__()
+        self.network = Encoder(weights)
+
+    def forward(self, images):
+        mean, log_variance = self.network(images).chunk(2, dim=-1)
+        return ModelOutput(embedding=mean, log_covariance=log_variance)
+
+
+class PythaeDecoder(BaseDecoder):
+    def __init__(self, weights):
+        super().__init__()
+        self.network = Decoder(weights)
+
+    def forward(self, latents):
+        return ModelOutput(reconstruction=torch.sigmoid(self.network(latents)))
+
+
+class TakeTurns(TrainingCallback):
+    """Lets the trainer wait for its turn before each epoch."""
+
+    def __init__(self, turns):
+        self.turns = turns
+
+    def on_epoch_begin(self, training_config, **kwargs):
+        self.turns.begin()
+
+    def on_epoch_end(self, training_config, **kwargs):
+        self.turns.end()
+
+
+def train(problem, data, turns):
+    sizes = {"input_dim": (1, 28, 28), "latent_dim": problem.latent_dim}
+    if problem.num_samples == 1:
+        model_class, config = VAE, VAEConfig(**sizes, reconstruction_loss="bce")
+    else:
+        model_class = IWAE
+        config = IWAEConfig(**sizes, reconstruction_loss="bce", number_samples=problem.num_samples)
+    model = model_class(
+        config,
+        encoder=PythaeEncoder(data.weights.encoder),
+        decoder=PythaeDecoder(data.weights.decoder),
+    )
+    images = torch.from_numpy(data.images.transpose(0, 3, 1, 2)).float()
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = BaseTrainer(
+            model,
+            train_dataset=BaseDataset(images, torch.zeros(len(images))),
+            training_config=BaseTrainerConfig(
+                output_dir=folder,
+                num_epochs=turns.num_epochs,
+                per_device_train_batch_size=problem.batch_size,
+                learning_rate=LEARNING_RATE,
+                optimizer_params={"eps": EPSILON},
+            ),
+            callbacks=[TakeTurns(turns)],
+        )
+        trainer.train()
+    weights = keras_weights(model.encoder.network, model.decoder.network)
+    return Trained(weights, scale="log_variance")

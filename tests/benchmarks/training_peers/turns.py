@@ -1,0 +1,124 @@
+"""Contestants in processes of their own, of which one trains while the others wait."""
+
+import contextlib
+import importlib
+import multiprocessing
+import os
+import time
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from training_peers.problems import Data, Problem, Trained
+
+
+class Failure(Exception):  # noqa: N818
+    """A contestant cannot take part; says why."""
+
+
+class Turns:
+    """In the contestant's process: waits for its turn before each epoch, and takes the time.
+
+    Either `for _ in turns:` around what trains an epoch, or `begin` and `end` called by it.
+    """
+
+    def __init__(self, connection, num_epochs: int):
+        self.num_epochs = num_epochs
+        self._connection = connection
+        self._idle_since = None
+
+    def __iter__(self) -> Iterator[None]:
+        for _ in range(self.num_epochs):
+            self.begin()
+            yield
+            self.end()
+
+    def begin(self) -> None:
+        """Waits for the turn."""
+        self._connection.recv()
+        self._began = time.perf_counter(), time.process_time()
+
+    def end(self) -> None:
+        """Hands over to the next."""
+        seconds = time.perf_counter() - self._began[0]
+        # What this process has computed while others had their turns.
+        idle_cpu = 0.0 if self._idle_since is None else self._began[1] - self._idle_since
+        self._idle_since = time.process_time()
+        self._connection.send((seconds, idle_cpu))
+
+
+class Contestant:
+    """A process that trains when it is told to.
+
+    Args:
+        module: The module of this package whose `train` it runs.
+        options: Further arguments of `train`.
+        messages: A new file for what the process writes to its standard error: the libraries have
+            much to say, which is of interest only if they fail.
+    """
+
+    def __init__(self, module: str, options: dict[str, Any], messages: Path):
+        context = multiprocessing.get_context("spawn")
+        self._connection, other = context.Pipe()
+        self.messages = messages
+        self._process = context.Process(
+            target=_serve, args=(other, messages, module, options), daemon=True
+        )
+        self._process.start()
+        other.close()
+
+    def start(self, problem: Problem, data: Data, num_epochs: int) -> None:
+        """Prepares for the training, which begins with the first call of `epoch`."""
+        self._connection.send((problem, data, num_epochs))
+
+    def epoch(self) -> tuple[float, float]:
+        """Trains an epoch; the seconds of it, and the processor's seconds between it and the last.
+
+        Raises:
+            Failure: If it cannot.
+        """
+        self._connection.send("your turn")
+        return self._receive()
+
+    def finish(self) -> Trained | None:
+        """What came of the training.
+
+        Raises:
+            Failure: If it cannot.
+        """
+        return self._receive()
+
+    def stop(self) -> None:
+        """Ends the process, which has finished or not begun."""
+        with contextlib.suppress(OSError):
+            self._connection.send(None)
+        self._process.join(timeout=10)
+        self._process.terminate()
+
+    def _receive(self):
+        try:
+            answer = self._connection.recv()
+        except EOFError:
+            self._process.join()
+            raise Failure(f"its process has ended ({self._process.exitcode})") from None
+        if isinstance(answer, Failure):
+            raise answer
+        return answer
+
+
+def _serve(connection, messages, module, options):
+    os.dup2(os.open(messages, os.O_WRONLY | os.O_CREAT), 2)
+    while task := connection.recv():
+        problem, data, num_epochs = task
+        try:
+            train = importlib.import_module(f"training_peers.{module}").train
+            trained = train(problem, data, Turns(connection, num_epochs), **options)
+        except ImportError as error:
+            trained = Failure(str(error))
+        except Exception as error:
+            traceback.print_exc()
+            trained = Failure(f"{type(error).__name__}: {str(error).strip().split(chr(10))[0]}")
+        connection.send(trained)
+        if isinstance(trained, Failure):
+            return
