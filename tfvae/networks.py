@@ -23,7 +23,7 @@ def mlp_encoder(
         image_shape: `(height, width, channels)`.
         latent_dim: The number of latent dimensions.
         hidden: The units of each hidden layer, from the image on.
-        activation: Of the hidden layers.
+        activation: Of the hidden layers; `"glu"` for gated ones, A(h) * sigmoid(B(h)).
         dtype: A Keras dtype policy; the global one if None.
 
     Returns:
@@ -32,6 +32,10 @@ def mlp_encoder(
 
     Raises:
         InputError: If a size is not positive.
+
+    References:
+        Dauphin et al. Language Modeling with Gated Convolutional Networks. 2016. arXiv:1612.08083
+        (gated layers).
     """
     _check_sizes(image_shape, latent_dim, hidden=hidden)
     images = _input(image_shape, "images", dtype)
@@ -53,7 +57,7 @@ def mlp_decoder(
         image_shape: `(height, width, channels)`.
         latent_dim: The number of latent dimensions.
         hidden: The units of each hidden layer, from the image on: the decoder has them in reverse.
-        activation: Of the hidden layers.
+        activation: Of the hidden layers; `"glu"` for gated ones, A(h) * sigmoid(B(h)).
         dtype: A Keras dtype policy; the global one if None.
 
     Returns:
@@ -61,6 +65,10 @@ def mlp_decoder(
 
     Raises:
         InputError: If a size is not positive.
+
+    References:
+        Dauphin et al. Language Modeling with Gated Convolutional Networks. 2016. arXiv:1612.08083
+        (gated layers).
     """
     _check_sizes(image_shape, latent_dim, hidden=hidden)
     latents = _input((latent_dim,), "latents", dtype)
@@ -308,10 +316,16 @@ def _input(shape, name, dtype):
 
 
 def _dense_layers(features, hidden, activation, dtype):
+    is_gated = activation == "glu"
     for index, units in enumerate(hidden):
         features = keras.layers.Dense(
-            units, activation=activation, name=f"hidden_{index}", dtype=dtype
+            2 * units if is_gated else units,
+            activation=None if is_gated else activation,
+            name=f"hidden_{index}",
+            dtype=dtype,
         )(features)
+        if is_gated:
+            features = keras.ops.glu(features)
     return features
 
 

@@ -11,16 +11,30 @@ from tfvae.cli.app import app, start
 from tfvae.cli.options import (
     DataDirOption,
     JsonOption,
-    NumSamplesOption,
     SeveralValues,
     StrategyOption,
 )
 from tfvae.errors import InputError
-from tfvae.settings import Binarization, Network, Precision, TrainingSettings
+from tfvae.settings import (
+    Activation,
+    Binarization,
+    DecoderBias,
+    LearningRateSchedule,
+    Network,
+    ObjectiveName,
+    Precision,
+    TrainingSettings,
+)
 
 
 @app.command(cls=SeveralValues)
 def train(
+    recipe: Annotated[
+        str | None,
+        typer.Option(
+            help="Settings of a model of the literature, see `tfvae recipes`; options go over them."
+        ),
+    ] = None,
     dataset: Annotated[
         str | None,
         typer.Option(
@@ -46,8 +60,33 @@ def train(
             show_default="512 512",
         ),
     ] = None,
+    activation: Annotated[
+        Activation | None,
+        typer.Option(
+            help="Of the hidden layers; glu (gated layers) for an mlp only.",
+            show_default="relu; elu for a resnet",
+        ),
+    ] = None,
+    decoder_bias: Annotated[
+        DecoderBias | None,
+        typer.Option(
+            help="Of the logits at the start; data_mean gives each pixel its mean probability.",
+            show_default="zeros",
+        ),
+    ] = None,
+    initial_model: Annotated[
+        str | None,
+        typer.Option(help="A .keras file or a run's folder, whose weights training starts from."),
+    ] = None,
     precision: Annotated[
         Precision | None, typer.Option(help="A Keras dtype policy.", show_default="float32")
+    ] = None,
+    objective: Annotated[
+        ObjectiveName | None, typer.Option(help="What is maximised.", show_default="elbo")
+    ] = None,
+    latents_per_image: Annotated[
+        int | None,
+        typer.Option(help="Latents that the objective draws in a step.", show_default="1"),
     ] = None,
     beta: Annotated[
         float | None, typer.Option(help="The weight of the KL.", show_default="1")
@@ -56,9 +95,26 @@ def train(
         int | None,
         typer.Option(help="First epochs in which that weight rises from 0.", show_default="0"),
     ] = None,
-    learning_rate: Annotated[
+    free_bits: Annotated[
         float | None,
-        typer.Option(help="At the start; it falls along a cosine.", show_default="0.001"),
+        typer.Option(help="Nats that the KL of each latent has free.", show_default="0"),
+    ] = None,
+    learning_rate: Annotated[
+        float | None, typer.Option(help="Of Adam, at the start.", show_default="0.001")
+    ] = None,
+    learning_rate_schedule: Annotated[
+        LearningRateSchedule | None, typer.Option(help="How it goes on.", show_default="cosine")
+    ] = None,
+    gradient_clipping: Annotated[
+        float | None,
+        typer.Option(help="The greatest norm of the gradient.", show_default="none"),
+    ] = None,
+    average_weights: Annotated[
+        float | None,
+        typer.Option(
+            help="Validate and keep a moving average of the weights, of this momentum (0.999).",
+            show_default="off",
+        ),
     ] = None,
     batch_size: Annotated[
         int | None, typer.Option(help="Images a step.", show_default="128")
@@ -73,7 +129,7 @@ def train(
     patience: Annotated[
         int | None,
         typer.Option(
-            help="Epochs without a better validation ELBO until training stops.",
+            help="Epochs without a better validation objective until training stops.",
             show_default="a tenth of the epochs, at least 10",
         ),
     ] = None,
@@ -103,7 +159,12 @@ def train(
             help="The folder of the run, new or empty.", show_default="runs/DATASET-NUMBER"
         ),
     ] = None,
-    num_samples: NumSamplesOption = 500,
+    num_samples: Annotated[
+        int | None,
+        typer.Option(
+            help="Importance samples an image, for log p(x).", show_default="500, or the recipe's"
+        ),
+    ] = None,
     json: JsonOption = None,
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Write summaries for TensorBoard.")
@@ -115,16 +176,26 @@ def train(
     """
     settings = TrainingSettings.merged(
         resume / "settings.json" if resume and not config else config,
+        recipe=recipe,
         dataset=dataset,
         data_dir=data_dir,
         binarization=binarization,
         network=network,
         latent_dim=latent_dim,
         hidden=hidden or None,
+        activation=activation,
+        decoder_bias=decoder_bias,
+        initial_model=initial_model,
         precision=precision,
+        objective=objective,
+        latents_per_image=latents_per_image,
         beta=beta,
         warmup_epochs=warmup_epochs,
+        free_bits=free_bits,
         learning_rate=learning_rate,
+        learning_rate_schedule=learning_rate_schedule,
+        gradient_clipping=gradient_clipping,
+        average_weights=average_weights,
         batch_size=batch_size,
         epochs=epochs,
         patience=patience,
