@@ -50,7 +50,7 @@ def test_impossible_settings_are_refused(given, message):
     ("name", "text", "message"),
     [
         ("a.toml", "latent_dims = 3", "unknown setting 'latent_dims': did you mean latent_dim?"),
-        ("a.toml", "colour = 3", "unknown setting 'colour': known are dataset, data_dir"),
+        ("a.toml", "colour = 3", "unknown setting 'colour': known are recipe, dataset"),
         ("a.toml", "latent_dim =", "is not TOML"),
         ("a.json", "{", "is not JSON"),
         ("a.json", "[1]", "must hold settings by name; it holds list"),

@@ -96,7 +96,6 @@ def train(
         WorkerLostError: If another worker has ended.
         OSError: If the folder cannot be written to.
     """
-    began = time.perf_counter()
     keras.utils.set_random_seed(settings.seed)
     description = describe_dataset(settings.dataset, settings.data_dir)
     best_weights = BestWeights(
@@ -160,7 +159,7 @@ def train(
     with written_whole(folder / runs.MODEL) as path:
         vae.save(path)
     runs.write_history(folder / runs.HISTORY, history)
-    seconds = time.perf_counter() - began
+    seconds = backup.seconds
     stopped = f" ({best_weights.stop_reason})" if best_weights.stop_reason else ""
     say(
         f"Trained {len(history['loss'])} epochs in {seconds:.0f} s{stopped}; the weights are those "
