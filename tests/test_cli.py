@@ -19,7 +19,7 @@ from tfvae import cli
 from tfvae.settings import TrainingSettings
 from tfvae.version import __version__
 
-COMMANDS = ("train", "evaluate", "sample", "encode", "plot", "export", "request", "tune")
+COMMANDS = ("train", "recipes", "evaluate", "sample", "encode", "plot", "export", "request", "tune")
 
 
 class Done(NamedTuple):

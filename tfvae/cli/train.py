@@ -9,7 +9,6 @@ import typer
 
 from tfvae.cli.app import app, start
 from tfvae.cli.options import (
-    DataDirOption,
     JsonOption,
     SeveralValues,
     StrategyOption,
@@ -26,6 +25,9 @@ from tfvae.settings import (
     TrainingSettings,
 )
 
+# How `--help` groups the options.
+DATA, MODEL, OBJECTIVE, OPTIMIZATION = "Data", "Model", "Objective", "Optimization"
+
 
 @app.command(cls=SeveralValues)
 def train(
@@ -38,24 +40,36 @@ def train(
     dataset: Annotated[
         str | None,
         typer.Option(
+            rich_help_panel=DATA,
             help="digits, mnist, ...: any TFDS data set with one image a record.",
             show_default="digits",
         ),
     ] = None,
-    data_dir: DataDirOption = None,
+    data_dir: Annotated[
+        str | None, typer.Option(rich_help_panel=DATA, help="The TFDS data directory.")
+    ] = None,
     binarization: Annotated[
         Binarization | None,
-        typer.Option(help="How grey images become binary.", show_default="dynamic"),
+        typer.Option(
+            rich_help_panel=DATA, help="How grey images become binary.", show_default="dynamic"
+        ),
     ] = None,
     network: Annotated[
-        Network | None, typer.Option(help="The kind of encoder and decoder.", show_default="mlp")
+        Network | None,
+        typer.Option(
+            rich_help_panel=MODEL, help="The kind of encoder and decoder.", show_default="mlp"
+        ),
     ] = None,
     latent_dim: Annotated[
-        int | None, typer.Option(help="The number of latent dimensions.", show_default="32")
+        int | None,
+        typer.Option(
+            rich_help_panel=MODEL, help="The number of latent dimensions.", show_default="32"
+        ),
     ] = None,
     hidden: Annotated[
         list[int] | None,
         typer.Option(
+            rich_help_panel=MODEL,
             help="Units of the hidden layers of an mlp, from the image on.",
             show_default="512 512",
         ),
@@ -63,6 +77,7 @@ def train(
     activation: Annotated[
         Activation | None,
         typer.Option(
+            rich_help_panel=MODEL,
             help="Of the hidden layers; glu (gated layers) for an mlp only.",
             show_default="relu; elu for a resnet",
         ),
@@ -70,58 +85,92 @@ def train(
     decoder_bias: Annotated[
         DecoderBias | None,
         typer.Option(
+            rich_help_panel=MODEL,
             help="Of the logits at the start; data_mean gives each pixel its mean probability.",
             show_default="zeros",
         ),
     ] = None,
     initial_model: Annotated[
         str | None,
-        typer.Option(help="A .keras file or a run's folder, whose weights training starts from."),
+        typer.Option(
+            rich_help_panel=MODEL,
+            help="A .keras file or a run's folder, whose weights training starts from.",
+        ),
     ] = None,
     precision: Annotated[
-        Precision | None, typer.Option(help="A Keras dtype policy.", show_default="float32")
+        Precision | None,
+        typer.Option(rich_help_panel=MODEL, help="A Keras dtype policy.", show_default="float32"),
     ] = None,
     objective: Annotated[
-        ObjectiveName | None, typer.Option(help="What is maximised.", show_default="elbo")
+        ObjectiveName | None,
+        typer.Option(rich_help_panel=OBJECTIVE, help="What is maximised.", show_default="elbo"),
     ] = None,
     latents_per_image: Annotated[
         int | None,
-        typer.Option(help="Latents that the objective draws in a step.", show_default="1"),
+        typer.Option(
+            rich_help_panel=OBJECTIVE,
+            help="Latents that the objective draws in a step.",
+            show_default="1",
+        ),
     ] = None,
     beta: Annotated[
-        float | None, typer.Option(help="The weight of the KL.", show_default="1")
+        float | None,
+        typer.Option(rich_help_panel=OBJECTIVE, help="The weight of the KL.", show_default="1"),
     ] = None,
     warmup_epochs: Annotated[
         int | None,
-        typer.Option(help="First epochs in which that weight rises from 0.", show_default="0"),
+        typer.Option(
+            rich_help_panel=OBJECTIVE,
+            help="First epochs in which that weight rises from 0.",
+            show_default="0",
+        ),
     ] = None,
     free_bits: Annotated[
         float | None,
-        typer.Option(help="Nats that the KL of each latent has free.", show_default="0"),
+        typer.Option(
+            rich_help_panel=OBJECTIVE,
+            help="Nats that the KL of each latent has free.",
+            show_default="0",
+        ),
     ] = None,
     learning_rate: Annotated[
-        float | None, typer.Option(help="Of Adam, at the start.", show_default="0.001")
+        float | None,
+        typer.Option(
+            rich_help_panel=OPTIMIZATION, help="Of Adam, at the start.", show_default="0.001"
+        ),
     ] = None,
     learning_rate_schedule: Annotated[
-        LearningRateSchedule | None, typer.Option(help="How it goes on.", show_default="cosine")
+        LearningRateSchedule | None,
+        typer.Option(
+            rich_help_panel=OPTIMIZATION,
+            metavar="<schedule>",
+            help="cosine to 0, constant, or piecewise down to a tenth.",
+            show_default="cosine",
+        ),
     ] = None,
     gradient_clipping: Annotated[
         float | None,
-        typer.Option(help="The greatest norm of the gradient.", show_default="none"),
+        typer.Option(
+            rich_help_panel=OPTIMIZATION,
+            help="The greatest norm of the gradient.",
+            show_default="none",
+        ),
     ] = None,
     average_weights: Annotated[
         float | None,
         typer.Option(
+            rich_help_panel=OPTIMIZATION,
             help="Validate and keep a moving average of the weights, of this momentum (0.999).",
             show_default="off",
         ),
     ] = None,
     batch_size: Annotated[
-        int | None, typer.Option(help="Images a step.", show_default="128")
+        int | None, typer.Option(rich_help_panel=DATA, help="Images a step.", show_default="128")
     ] = None,
     epochs: Annotated[
         int | None,
         typer.Option(
+            rich_help_panel=OPTIMIZATION,
             help="Passes over the training images.",
             show_default="as many as make 40,000 steps, from 50 to 200",
         ),
@@ -129,6 +178,7 @@ def train(
     patience: Annotated[
         int | None,
         typer.Option(
+            rich_help_panel=OPTIMIZATION,
             help="Epochs without a better validation objective until training stops.",
             show_default="a tenth of the epochs, at least 10",
         ),
