@@ -17,6 +17,8 @@ Binarization = Literal["dynamic", "fixed", "threshold", "none"]
 Strategy = Literal["auto", "one_device", "mirrored", "multi_worker"]
 Precision = Literal["float32", "mixed_bfloat16", "mixed_float16", "float64"]
 Activation = Literal["relu", "elu", "selu", "gelu", "silu", "softplus", "tanh", "glu"]
+Normalization = Literal["batch", "group"]
+Normalization = Literal["batch", "group"]
 ObjectiveName = Literal["elbo", "iwae"]
 DecoderBias = Literal["zeros", "data_mean"]
 LearningRateSchedule = Literal["cosine", "constant", "piecewise"]
@@ -37,13 +39,20 @@ class TrainingSettings:
         binarization: How grey images become binary; see `tfvae.load_dataset`.
         network: The kind of encoder and decoder.
         latent_dim: The number of latent dimensions.
-        hidden: The units of each hidden layer of an mlp, from the image on; None for its default.
+        hidden: The units of each hidden layer of an mlp, from the image on, or of the one fully
+            connected layer of the others; None for the network's default.
+        filters: The filters of each convolution of a conv, or of each stage of a resnet, from the
+            image on; None for its default.
+        blocks: The residual blocks of each stage of a resnet; None for its default.
+        normalization: What stands before the activations of a resnet: `batch` or `group`; None for
+            nothing.
         activation: Of the hidden layers, `glu` (gated layers) for the mlp alone; None for the
             network's default.
         decoder_bias: What the bias of the logits is at the start: `zeros`, or `data_mean`, with
             which each pixel has the mean of the training images as its probability.
-        initial_model: A `.keras` file or the folder of a run, whose weights training starts
-            from; None for random ones. Its networks must be those of these settings.
+        initial_model: A `.keras` file, the folder of a run, or the name of a pretrained model,
+            whose weights training starts from; None for random ones. Its networks must be those of
+            these settings.
         precision: The Keras dtype policy of the networks.
         objective: What is maximised; see `tfvae.objectives`.
         latents_per_image: How many latents the objective draws for each image in a step.
@@ -80,6 +89,9 @@ class TrainingSettings:
     network: Network = "mlp"
     latent_dim: int = 32
     hidden: tuple[int, ...] | None = None
+    filters: tuple[int, ...] | None = None
+    blocks: int | None = None
+    normalization: Normalization | None = None
     activation: Activation | None = None
     decoder_bias: DecoderBias = "zeros"
     initial_model: str | None = None
@@ -100,13 +112,14 @@ class TrainingSettings:
     seed: int = 0
 
     def __post_init__(self):
-        if self.hidden is not None:
-            if not isinstance(self.hidden, list | tuple) or not all(map(_is_positive, self.hidden)):
-                raise InputError(f"hidden must be integers of at least 1; got {self.hidden!r}")
-            if self.network != "mlp":
-                raise InputError(f"hidden is for the network mlp; the network is {self.network}")
+        for name in ("hidden", "filters"):
+            sizes = getattr(self, name)
+            if sizes is None:
+                continue
+            if not isinstance(sizes, list | tuple) or not all(map(_is_positive, sizes)):
+                raise InputError(f"{name} must be integers of at least 1; got {sizes!r}")
             # From a file or from options it comes as a list.
-            object.__setattr__(self, "hidden", tuple(self.hidden))
+            object.__setattr__(self, name, tuple(sizes))
         for name, choices in _CHOICES.items():
             value = getattr(self, name)
             if value not in choices and not (value is None and name in _OPTIONAL):
@@ -125,7 +138,17 @@ class TrainingSettings:
                 raise InputError(f"{name} must be a number; got {value!r}")
             if not math.isfinite(value) or not is_possible(value):
                 raise InputError(f"{name} must be a finite number {bound}; got {value!r}")
-        if self.activation == "glu" and self.network != "mlp":
+        for name, networks in _OF_NETWORKS.items():
+            if getattr(self, name) is not None and self.network not in networks:
+                raise InputError(
+                    f"{name} is for the network {' or '.join(networks)}; the network is "
+                    f"{self.network}"
+                )
+        if self.network != "mlp" and self.hidden is not None and len(self.hidden) != 1:
+            raise InputError(
+                f"hidden must be one number for the network {self.network}; got {self.hidden!r}"
+            )
+        if self.network != "mlp" and self.activation == "glu":
             raise InputError(f"glu is for the network mlp; the network is {self.network}")
         if self.objective != "elbo" and (self.beta != 1 or self.warmup_epochs or self.free_bits):
             raise InputError(
@@ -174,10 +197,20 @@ class TrainingSettings:
         return json.dumps(dataclasses.asdict(self), indent=2) + "\n"
 
 
-_OPTIONAL = ("activation", "gradient_clipping", "average_weights", "epochs", "patience")
+_OPTIONAL = (
+    "blocks",
+    "normalization",
+    "activation",
+    "gradient_clipping",
+    "average_weights",
+    "epochs",
+    "patience",
+)
+_OF_NETWORKS = {"filters": ("conv", "resnet"), "blocks": ("resnet",), "normalization": ("resnet",)}
 _CHOICES = {
     "binarization": get_args(Binarization),
     "network": get_args(Network),
+    "normalization": get_args(Normalization),
     "activation": get_args(Activation),
     "decoder_bias": get_args(DecoderBias),
     "precision": get_args(Precision),
@@ -187,6 +220,7 @@ _CHOICES = {
 }
 _INTEGERS = {
     "latent_dim": 1,
+    "blocks": 1,
     "latents_per_image": 1,
     "batch_size": 1,
     "epochs": 1,

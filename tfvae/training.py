@@ -13,7 +13,16 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfvae import diagnostics, initialization, networks, objectives, plots, runs, strategies
+from tfvae import (
+    diagnostics,
+    initialization,
+    networks,
+    objectives,
+    plots,
+    pretrained,
+    runs,
+    strategies,
+)
 from tfvae.callbacks import BestWeights, KLWarmup
 from tfvae.datasets import DatasetDescription, describe_dataset, load_dataset
 from tfvae.errors import WorkerLostError
@@ -213,7 +222,10 @@ def evaluate(
 
 def build_vae(settings: TrainingSettings, image_shape: tuple[int, int, int]) -> VAE:
     """The untrained model of the settings, with random weights."""
-    given = {"hidden": settings.hidden, "activation": settings.activation}
+    names = ("hidden", "filters", "blocks", "normalization", "activation")
+    given = {name: getattr(settings, name) for name in names}
+    if settings.network != "mlp" and settings.hidden is not None:
+        (given["hidden"],) = settings.hidden
     encoder, decoder = networks.build(
         settings.network,
         image_shape,
@@ -235,7 +247,9 @@ def initialize(vae: VAE, settings: TrainingSettings) -> None:
         images = load_split(settings, "train", binarization=binarization, shuffle=False)
         initialization.set_decoder_bias(vae, images)
     if settings.initial_model is not None:
-        initialization.copy_weights(runs.load_vae(settings.initial_model), vae)
+        is_pretrained = settings.initial_model in pretrained.names()
+        load = pretrained.load_pretrained if is_pretrained else runs.load_vae
+        initialization.copy_weights(load(settings.initial_model), vae)
 
 
 def compile_vae(vae: VAE, settings: TrainingSettings, steps_per_epoch: int) -> None:

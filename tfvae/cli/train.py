@@ -20,6 +20,7 @@ from tfvae.settings import (
     DecoderBias,
     LearningRateSchedule,
     Network,
+    Normalization,
     ObjectiveName,
     Precision,
     TrainingSettings,
@@ -70,8 +71,30 @@ def train(
         list[int] | None,
         typer.Option(
             rich_help_panel=MODEL,
-            help="Units of the hidden layers of an mlp, from the image on.",
-            show_default="512 512",
+            help="Units of the hidden layers, from the image on; one for a conv or resnet.",
+            show_default="512 512; 256",
+        ),
+    ] = None,
+    filters: Annotated[
+        list[int] | None,
+        typer.Option(
+            rich_help_panel=MODEL,
+            help="Filters of the stages of a conv or resnet, from the image on.",
+            show_default="32 64",
+        ),
+    ] = None,
+    blocks: Annotated[
+        int | None,
+        typer.Option(
+            rich_help_panel=MODEL,
+            help="Residual blocks of each stage of a resnet.",
+            show_default="2",
+        ),
+    ] = None,
+    normalization: Annotated[
+        Normalization | None,
+        typer.Option(
+            rich_help_panel=MODEL, help="Before a resnet's activations.", show_default="none"
         ),
     ] = None,
     activation: Annotated[
@@ -94,7 +117,7 @@ def train(
         str | None,
         typer.Option(
             rich_help_panel=MODEL,
-            help="A .keras file or a run's folder, whose weights training starts from.",
+            help="A .keras file, run or pretrained model, whose weights training starts from.",
         ),
     ] = None,
     precision: Annotated[
@@ -233,6 +256,9 @@ def train(
         network=network,
         latent_dim=latent_dim,
         hidden=hidden or None,
+        filters=filters or None,
+        blocks=blocks,
+        normalization=normalization,
         activation=activation,
         decoder_bias=decoder_bias,
         initial_model=initial_model,
