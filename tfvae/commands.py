@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import PIL.Image
 
-from tfvae import report, runs, serving, strategies, training
+from tfvae import publishing, report, runs, serving, strategies, training
 from tfvae.datasets import describe_dataset
 from tfvae.errors import InputError
 from tfvae.figures import image_grid
@@ -278,6 +278,25 @@ def export(
     write = serving.export_onnx if file_format == "onnx" else serving.export_litert
     for file in write(vae, folder):
         say(str(file))
+
+
+def publish(run: Path, folder: Path, *, data_dir: str | None, overwrite: bool, say: Say) -> None:
+    """Publishes a finished run; see `publishing.publish`.
+
+    Args:
+        run: The folder of the run.
+        folder: `saved_models/<model>`.
+        data_dir: The TFDS data directory, where it is not that of the run any more.
+        overwrite: Whether a model that is there already is replaced.
+        say: Is given each line to read.
+
+    Raises:
+        InputError: If something that was given cannot be used.
+        OSError: If something cannot be written.
+    """
+    card = publishing.publish(run, folder, data_dir=data_dir, overwrite=overwrite)
+    say(f"Model    {folder / runs.MODEL}")
+    say(f"Card     {card}")
 
 
 def tune(

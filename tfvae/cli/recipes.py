@@ -19,7 +19,8 @@ def list_recipes() -> None:
         ]
         place = f"arXiv:{paper.arxiv}, " if paper.arxiv else ""
         typer.echo(f"{name}: {recipe.summary}")
-        typer.echo(f"  published  {paper.negative_log_likelihood:.2f}")
+        doubt = "" if paper.is_checked else " (quoted from memory, not read in the paper)"
+        typer.echo(f"  published  {paper.negative_log_likelihood:.2f}{doubt}")
         typer.echo(f"  ours       {', '.join(ours) or 'not measured'}")
         typer.echo(f"  {paper.authors} {paper.year}, {place}{paper.table}\n")
     typer.echo("Run one with `tfvae train --recipe NAME`.")

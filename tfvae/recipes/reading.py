@@ -24,6 +24,7 @@ class Paper:
         table: Where in the paper the number stands.
         negative_log_likelihood: The number, in nats per image of the test set.
         estimator: How it was estimated there, from how many samples.
+        is_checked: Whether the number was read there, rather than quoted from memory.
     """
 
     title: str
@@ -33,6 +34,7 @@ class Paper:
     table: str
     negative_log_likelihood: float
     estimator: str
+    is_checked: bool
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
