@@ -1,4 +1,5 @@
 import keras
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -37,6 +38,50 @@ def test_mlp_decoder_mirrors_its_encoder():
     assert units == [[300, 100, 6], [100, 300, 784]]
     assert encoder.get_layer("hidden_0").activation is keras.activations.tanh
     assert encoder.get_layer("posterior_parameters").activation is keras.activations.linear
+
+
+def test_gated_layers_are_those_of_dauphin():
+    encoder = tfvae.networks.mlp_encoder((3, 2, 1), 2, hidden=(4,), activation="glu")
+    images = np.random.default_rng(0).random((5, 3, 2, 1), dtype=np.float32)
+    kernel, bias = encoder.get_layer("hidden_0").get_weights()
+    features = images.reshape(5, 6) @ kernel + bias
+    hidden = features[:, :4] / (1 + np.exp(-features[:, 4:]))
+    kernel, bias = encoder.get_layer("posterior_parameters").get_weights()
+    np.testing.assert_allclose(encoder(images), hidden @ kernel + bias, rtol=1e-4, atol=1e-5)
+    decoder = tfvae.networks.mlp_decoder((3, 2, 1), 2, hidden=(4,), activation="glu")
+    assert decoder.get_layer("hidden_0").units == 8
+    assert decoder.output_shape == (None, 3, 2, 1)
+
+
+@pytest.mark.parametrize(
+    ("normalization", "layer", "axes"),
+    [
+        ("batch", keras.layers.BatchNormalization, (0, 1, 2)),
+        # Eight filters are a single group.
+        ("group", keras.layers.GroupNormalization, (1, 2, 3)),
+    ],
+)
+def test_normalization_stands_before_the_activations_of_a_resnet(normalization, layer, axes):
+    sizes = {"filters": (8,), "blocks": 1, "hidden": 4, "normalization": normalization}
+    images = np.random.default_rng(0).random((9, 6, 6, 1), dtype=np.float32)
+    for network in tfvae.networks.build("resnet", (6, 6, 1), 2, **sizes):
+        found = [one for one in network.layers if isinstance(one, layer)]
+        before = [one for one in network.layers if isinstance(one, keras.layers.Activation)]
+        assert len(found) == len(before) == 3
+        for one, activation in zip(found, before, strict=True):
+            assert activation.input is one.output
+        inputs = images if network.name == "encoder" else images[:, :2, 0, 0]
+        outputs = keras.Model(network.inputs, [found[0].input, found[0].output])
+        features, normalized = map(keras.ops.convert_to_numpy, outputs(inputs, training=True))
+        moments = {"axis": axes, "keepdims": True}
+        expected = features - features.mean(**moments)
+        expected /= np.sqrt(features.var(**moments) + found[0].epsilon)
+        np.testing.assert_allclose(normalized, expected, rtol=1e-3, atol=1e-4)
+
+
+def test_unknown_normalization_is_refused():
+    with pytest.raises(InputError, match="must be 'batch', 'group' or None; got 'weight'"):
+        tfvae.networks.resnet_encoder((6, 6, 1), 2, normalization="weight")
 
 
 @pytest.mark.parametrize("network", SMALL)
