@@ -53,35 +53,30 @@ def test_gated_layers_are_those_of_dauphin():
     assert decoder.output_shape == (None, 3, 2, 1)
 
 
-@pytest.mark.parametrize(
-    ("normalization", "layer", "axes"),
-    [
-        ("batch", keras.layers.BatchNormalization, (0, 1, 2)),
-        # Eight filters are a single group.
-        ("group", keras.layers.GroupNormalization, (1, 2, 3)),
-    ],
-)
-def test_normalization_stands_before_the_activations_of_a_resnet(normalization, layer, axes):
-    sizes = {"filters": (8,), "blocks": 1, "hidden": 4, "normalization": normalization}
+def test_batch_normalization_stands_before_the_activations_of_a_resnet():
+    sizes = {"filters": (4,), "blocks": 1, "hidden": 4}
     images = np.random.default_rng(0).random((9, 6, 6, 1), dtype=np.float32)
-    for network in tfvae.networks.build("resnet", (6, 6, 1), 2, **sizes):
-        found = [one for one in network.layers if isinstance(one, layer)]
-        before = [one for one in network.layers if isinstance(one, keras.layers.Activation)]
-        assert len(found) == len(before) == 3
-        for one, activation in zip(found, before, strict=True):
-            assert activation.input is one.output
+    for network in tfvae.networks.build("resnet", (6, 6, 1), 2, batch_normalization=True, **sizes):
+        found = [
+            layer for layer in network.layers if isinstance(layer, keras.layers.BatchNormalization)
+        ]
+        activations = [
+            layer for layer in network.layers if isinstance(layer, keras.layers.Activation)
+        ]
+        assert len(found) == len(activations) == 3
+        for layer, activation in zip(found, activations, strict=True):
+            assert activation.input is layer.output
         inputs = images if network.name == "encoder" else images[:, :2, 0, 0]
         outputs = keras.Model(network.inputs, [found[0].input, found[0].output])
         features, normalized = map(keras.ops.convert_to_numpy, outputs(inputs, training=True))
-        moments = {"axis": axes, "keepdims": True}
+        moments = {"axis": (0, 1, 2), "keepdims": True}
         expected = features - features.mean(**moments)
         expected /= np.sqrt(features.var(**moments) + found[0].epsilon)
         np.testing.assert_allclose(normalized, expected, rtol=1e-3, atol=1e-4)
-
-
-def test_unknown_normalization_is_refused():
-    with pytest.raises(InputError, match="must be 'batch', 'group' or None; got 'weight'"):
-        tfvae.networks.resnet_encoder((6, 6, 1), 2, normalization="weight")
+    for network in tfvae.networks.build("resnet", (6, 6, 1), 2, **sizes):
+        assert not any(
+            isinstance(layer, keras.layers.BatchNormalization) for layer in network.layers
+        )
 
 
 @pytest.mark.parametrize("network", SMALL)

@@ -74,6 +74,9 @@ def test_the_command_of_a_recipe_is_short():
     settings = TrainingSettings.merged(recipe="burda2015-iwae", seed=1, data_dir="/data")
     assert publishing.command_of(settings, 5000) == "tfvae train --recipe burda2015-iwae --seed 1"
     assert publishing.command_of(settings, 50).endswith("--seed 1 --num-samples 50")
+    settings = TrainingSettings(network="resnet", filters=[8, 9], batch_normalization=True)
+    expected = "tfvae train --network resnet --filters 8 9 --batch-normalization"
+    assert publishing.command_of(settings, 500) == expected
 
 
 def test_the_card_of_a_recipe_names_the_paper(run):

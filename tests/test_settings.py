@@ -31,8 +31,8 @@ def test_settings_of_a_run_are_read_again(tmp_path):
         ({"filters": [8]}, "filters is for the network conv or resnet; the network is mlp"),
         ({"blocks": 2, "network": "conv"}, "blocks is for the network resnet; the network is conv"),
         ({"blocks": 0, "network": "resnet"}, "blocks must be an integer of at least 1; got 0"),
-        ({"normalization": "batch"}, "normalization is for the network resnet; the network is mlp"),
-        ({"normalization": "layer"}, "normalization must be one of batch, group; got 'layer'"),
+        ({"batch_normalization": True}, "is for the network resnet; the network is mlp"),
+        ({"batch_normalization": 1}, "batch_normalization must be true or false; got 1"),
         (
             {"hidden": [64, 32], "network": "conv"},
             "hidden must be one number for the network conv; got (64, 32)",

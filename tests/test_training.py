@@ -182,7 +182,7 @@ def test_the_networks_are_those_of_the_settings():
         filters=[3, 4],
         blocks=1,
         hidden=[5],
-        normalization="batch",
+        batch_normalization=True,
         activation="tanh",
     )
     encoder = training.build_vae(settings, (6, 5, 1)).encoder

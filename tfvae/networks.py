@@ -9,9 +9,6 @@ from tfvae.errors import InputError
 
 ImageShape = tuple[int, int, int]
 
-# Filters that group normalization takes together.
-GROUP_SIZE = 8
-
 
 def mlp_encoder(
     image_shape: ImageShape,
@@ -176,7 +173,7 @@ def resnet_encoder(
     blocks: int = 2,
     hidden: int = 256,
     activation: str = "elu",
-    normalization: str | None = None,
+    batch_normalization: bool = False,
     dtype: str | None = None,
 ) -> keras.Model:
     """An encoder of residual blocks; each stage starts by halving height and width.
@@ -188,21 +185,19 @@ def resnet_encoder(
         blocks: The residual blocks of each stage.
         hidden: The units of the fully connected layer behind the stages.
         activation: Of the hidden layers.
-        normalization: What stands before each activation of the blocks: `"batch"` or `"group"`,
-            in groups of `GROUP_SIZE` filters; nothing if None.
+        batch_normalization: Whether one stands before each activation of the blocks.
         dtype: A Keras dtype policy; the global one if None.
 
     Returns:
         A model from images `[batch, height, width, channels]` to `[batch, 2 * latent_dim]`.
 
     Raises:
-        InputError: If a size is not positive, or there is no such normalization.
+        InputError: If a size is not positive.
 
     References:
         He et al. Identity Mappings in Deep Residual Networks. 2016. arXiv:1603.05027.
         Ioffe and Szegedy. Batch Normalization: Accelerating Deep Network Training by Reducing
         Internal Covariate Shift. 2015. arXiv:1502.03167.
-        Wu and He. Group Normalization. 2018. arXiv:1803.08494.
     """
     _check_sizes(image_shape, latent_dim, filters=filters, hidden=[hidden], blocks=[blocks])
     images = _input(image_shape, "images", dtype)
@@ -213,8 +208,8 @@ def resnet_encoder(
         )(features)
         for block in range(blocks):
             name = f"stage_{stage}_{block}"
-            features = _residual_block(features, activation, normalization, name, dtype)
-    features = _activated(features, activation, normalization, "activation", dtype)
+            features = _residual_block(features, activation, batch_normalization, name, dtype)
+    features = _activated(features, activation, batch_normalization, "activation", dtype)
     features = keras.layers.Flatten(name="flatten", dtype=dtype)(features)
     features = _dense_layers(features, [hidden], activation, dtype)
     return keras.Model(images, _posterior_parameters(features, latent_dim, dtype), name="encoder")
@@ -227,7 +222,7 @@ def resnet_decoder(
     blocks: int = 2,
     hidden: int = 256,
     activation: str = "elu",
-    normalization: str | None = None,
+    batch_normalization: bool = False,
     dtype: str | None = None,
 ) -> keras.Model:
     """A decoder of residual blocks, the mirror image of `resnet_encoder`.
@@ -239,21 +234,19 @@ def resnet_decoder(
         blocks: The residual blocks of each stage.
         hidden: The units of the fully connected layer before the stages.
         activation: Of the hidden layers.
-        normalization: What stands before each activation of the blocks: `"batch"` or `"group"`,
-            in groups of `GROUP_SIZE` filters; nothing if None.
+        batch_normalization: Whether one stands before each activation of the blocks.
         dtype: A Keras dtype policy; the global one if None.
 
     Returns:
         A model from latents `[batch, latent_dim]` to logits `[batch, height, width, channels]`.
 
     Raises:
-        InputError: If a size is not positive, or there is no such normalization.
+        InputError: If a size is not positive.
 
     References:
         He et al. Identity Mappings in Deep Residual Networks. 2016. arXiv:1603.05027.
         Ioffe and Szegedy. Batch Normalization: Accelerating Deep Network Training by Reducing
         Internal Covariate Shift. 2015. arXiv:1502.03167.
-        Wu and He. Group Normalization. 2018. arXiv:1803.08494.
     """
     _check_sizes(image_shape, latent_dim, filters=filters, hidden=[hidden], blocks=[blocks])
     sizes = _halved_sizes(image_shape, len(filters))
@@ -263,7 +256,7 @@ def resnet_decoder(
     for stage in reversed(range(len(filters))):
         for block in range(blocks):
             name = f"stage_{stage}_{block}"
-            features = _residual_block(features, activation, normalization, name, dtype)
+            features = _residual_block(features, activation, batch_normalization, name, dtype)
         features = keras.layers.Conv2DTranspose(
             filters[max(stage - 1, 0)],
             kernel_size=3,
@@ -273,7 +266,7 @@ def resnet_decoder(
             dtype=dtype,
         )(features)
         features = _cropped(features, sizes[stage], name=f"crop_{stage}", dtype=dtype)
-    features = _activated(features, activation, normalization, "activation", dtype)
+    features = _activated(features, activation, batch_normalization, "activation", dtype)
     logits = keras.layers.Conv2D(
         image_shape[2], kernel_size=3, padding="same", name="logits", dtype=dtype
     )(features)
@@ -373,27 +366,18 @@ def _cropped(features, size, name, dtype):
     return keras.layers.Cropping2D(((0, height), (0, width)), name=name, dtype=dtype)(features)
 
 
-def _activated(features, activation, normalization, name, dtype):
-    """The activation, behind a normalization where there is one."""
-    if normalization == "batch":
+def _activated(features, activation, batch_normalization, name, dtype):
+    if batch_normalization:
         layer = keras.layers.BatchNormalization(name=f"{name}_normalization", dtype=dtype)
         features = layer(features)
-    elif normalization == "group":
-        groups = math.ceil(features.shape[-1] / GROUP_SIZE)
-        if features.shape[-1] % groups:
-            groups = 1
-        layer = keras.layers.GroupNormalization(groups, name=f"{name}_normalization", dtype=dtype)
-        features = layer(features)
-    elif normalization is not None:
-        raise InputError(f"normalization must be 'batch', 'group' or None; got {normalization!r}")
     return keras.layers.Activation(activation, name=name, dtype=dtype)(features)
 
 
-def _residual_block(features, activation, normalization, name, dtype):
+def _residual_block(features, activation, batch_normalization, name, dtype):
     residual = features
     for index in range(2):
         residual = _activated(
-            residual, activation, normalization, f"{name}_activation_{index}", dtype
+            residual, activation, batch_normalization, f"{name}_activation_{index}", dtype
         )
         residual = keras.layers.Conv2D(
             features.shape[-1],

@@ -100,7 +100,8 @@ def command_of(settings: TrainingSettings, num_importance_samples: int) -> str:
         if value is None or is_usual or field.name in _OF_MACHINE:
             continue
         words.append(f"--{field.name.replace('_', '-')}")
-        words += map(str, value) if isinstance(value, tuple) else [str(value)]
+        if not isinstance(value, bool):
+            words += map(str, value) if isinstance(value, tuple) else [str(value)]
     if num_importance_samples != settings.num_importance_samples:
         words += ["--num-samples", str(num_importance_samples)]
     return shlex.join(words)

@@ -17,7 +17,6 @@ Binarization = Literal["dynamic", "fixed", "threshold", "none"]
 Strategy = Literal["auto", "one_device", "mirrored", "multi_worker"]
 Precision = Literal["float32", "mixed_bfloat16", "mixed_float16", "float64"]
 Activation = Literal["relu", "elu", "selu", "gelu", "silu", "softplus", "tanh", "glu"]
-Normalization = Literal["batch", "group"]
 ObjectiveName = Literal["elbo", "iwae"]
 DecoderBias = Literal["zeros", "data_mean"]
 LearningRateSchedule = Literal["cosine", "constant", "piecewise"]
@@ -43,8 +42,7 @@ class TrainingSettings:
         filters: The filters of each convolution of a conv, or of each stage of a resnet, from the
             image on; None for its default.
         blocks: The residual blocks of each stage of a resnet; None for its default.
-        normalization: What stands before the activations of a resnet: `batch` or `group`; None for
-            nothing.
+        batch_normalization: Whether one stands before each activation of a resnet's blocks.
         activation: Of the hidden layers, `glu` (gated layers) for the mlp alone; None for the
             network's default.
         decoder_bias: What the bias of the logits is at the start: `zeros`, or `data_mean`, with
@@ -90,7 +88,7 @@ class TrainingSettings:
     hidden: tuple[int, ...] | None = None
     filters: tuple[int, ...] | None = None
     blocks: int | None = None
-    normalization: Normalization | None = None
+    batch_normalization: bool = False
     activation: Activation | None = None
     decoder_bias: DecoderBias = "zeros"
     initial_model: str | None = None
@@ -143,6 +141,14 @@ class TrainingSettings:
                     f"{name} is for the network {' or '.join(networks)}; the network is "
                     f"{self.network}"
                 )
+        if not isinstance(self.batch_normalization, bool):
+            raise InputError(
+                f"batch_normalization must be true or false; got {self.batch_normalization!r}"
+            )
+        if self.batch_normalization and self.network != "resnet":
+            raise InputError(
+                f"batch_normalization is for the network resnet; the network is {self.network}"
+            )
         if self.network != "mlp" and self.hidden is not None and len(self.hidden) != 1:
             raise InputError(
                 f"hidden must be one number for the network {self.network}; got {self.hidden!r}"
@@ -198,18 +204,16 @@ class TrainingSettings:
 
 _OPTIONAL = (
     "blocks",
-    "normalization",
     "activation",
     "gradient_clipping",
     "average_weights",
     "epochs",
     "patience",
 )
-_OF_NETWORKS = {"filters": ("conv", "resnet"), "blocks": ("resnet",), "normalization": ("resnet",)}
+_OF_NETWORKS = {"filters": ("conv", "resnet"), "blocks": ("resnet",)}
 _CHOICES = {
     "binarization": get_args(Binarization),
     "network": get_args(Network),
-    "normalization": get_args(Normalization),
     "activation": get_args(Activation),
     "decoder_bias": get_args(DecoderBias),
     "precision": get_args(Precision),

@@ -222,8 +222,9 @@ def evaluate(
 
 def build_vae(settings: TrainingSettings, image_shape: tuple[int, int, int]) -> VAE:
     """The untrained model of the settings, with random weights."""
-    names = ("hidden", "filters", "blocks", "normalization", "activation")
+    names = ("hidden", "filters", "blocks", "activation")
     given = {name: getattr(settings, name) for name in names}
+    given["batch_normalization"] = settings.batch_normalization or None
     if settings.network != "mlp" and settings.hidden is not None:
         (given["hidden"],) = settings.hidden
     encoder, decoder = networks.build(

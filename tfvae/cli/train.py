@@ -20,7 +20,6 @@ from tfvae.settings import (
     DecoderBias,
     LearningRateSchedule,
     Network,
-    Normalization,
     ObjectiveName,
     Precision,
     TrainingSettings,
@@ -91,10 +90,13 @@ def train(
             show_default="2",
         ),
     ] = None,
-    normalization: Annotated[
-        Normalization | None,
+    batch_normalization: Annotated[
+        bool | None,
         typer.Option(
-            rich_help_panel=MODEL, help="Before a resnet's activations.", show_default="none"
+            "--batch-normalization",
+            rich_help_panel=MODEL,
+            help="Before each activation of a resnet's blocks.",
+            show_default="no",
         ),
     ] = None,
     activation: Annotated[
@@ -258,7 +260,7 @@ def train(
         hidden=hidden or None,
         filters=filters or None,
         blocks=blocks,
-        normalization=normalization,
+        batch_normalization=batch_normalization,
         activation=activation,
         decoder_bias=decoder_bias,
         initial_model=initial_model,
