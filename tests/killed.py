@@ -44,7 +44,8 @@ def main(folder, data_dir, strategy_name):
     # What is not restored must not be right by chance.
     keras.utils.set_random_seed(time.time_ns() % 2**31)
     schedule = keras.optimizers.schedules.CosineDecay(1e-2, decay_steps=4 * EPOCHS)
-    vae.compile(keras.optimizers.Adam(schedule), steps_per_execution=2)
+    optimizer = keras.optimizers.Adam(schedule, use_ema=True, ema_momentum=0.9)
+    vae.compile(optimizer, steps_per_execution=2)
     pause = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: time.sleep(0.2))
     vae.fit(
         train,

@@ -263,3 +263,46 @@ class TestBestWeights:
     def test_refuses_patience(self, patience):
         with pytest.raises(InputError, match="patience must be an integer of at least 1"):
             BestWeights(patience=patience)
+
+    def test_averaged_weights_are_validated_and_kept(self, images):
+        vae, records = compiled_vae(), AveragesOf(momentum=0.5)
+        vae.compile(
+            optimizer=keras.optimizers.Adam(0.1, use_ema=True, ema_momentum=0.5), run_eagerly=True
+        )
+        script = Script(val_elbo=[-3.0, -1.0, -2.0])
+        callbacks = [records, script, BestWeights(patience=9)]
+        fit(vae, images, *callbacks, validation_data=(images,), batch_size=48)
+        # What training goes on with is its own weights: the recursion below would break otherwise.
+        for validated, average in zip(records.validated, records.averages, strict=True):
+            for one, other in zip(validated, average, strict=True):
+                np.testing.assert_allclose(one, other, atol=1e-5)
+        kept = [variable.numpy() for variable in vae.trainable_variables]
+        for one, average, weight in zip(
+            kept, records.averages[1], script.weights[1][: len(kept)], strict=True
+        ):
+            np.testing.assert_allclose(one, average, atol=1e-5)
+            assert np.abs(one - weight).max() > 1e-3
+
+
+class AveragesOf(keras.callbacks.Callback):
+    """The moving averages of the weights by hand, and those that were validated."""
+
+    def __init__(self, momentum):
+        super().__init__()
+        self.momentum = momentum
+        self.averages, self.validated = [], []
+
+    def _weights(self):
+        return [variable.numpy() for variable in self.model.trainable_variables]
+
+    def on_train_batch_end(self, batch, logs=None):
+        weights = self._weights()
+        if not self.averages:
+            self.averages.append(weights)
+            return
+        pairs = zip(self.averages[-1], weights, strict=True)
+        average = [self.momentum * old + (1 - self.momentum) * new for old, new in pairs]
+        self.averages.append(average)
+
+    def on_test_batch_begin(self, batch, logs=None):
+        self.validated.append(self._weights())

@@ -15,11 +15,22 @@ import PIL.Image
 import pytest
 from typer.testing import CliRunner
 
-from tfvae import cli
+from tfvae import cli, recipes
 from tfvae.settings import TrainingSettings
 from tfvae.version import __version__
 
-COMMANDS = ("train", "evaluate", "sample", "encode", "plot", "export", "request", "tune")
+COMMANDS = (
+    "train",
+    "recipes",
+    "evaluate",
+    "sample",
+    "encode",
+    "plot",
+    "export",
+    "publish",
+    "request",
+    "tune",
+)
 
 
 class Done(NamedTuple):
@@ -83,6 +94,33 @@ def test_versions():
     assert f"tfvae {__version__}\n" in output
     for package in ("tensorflow", "keras", "tensorflow-probability"):
         assert f"{package} {version(package)}\n" in output
+
+
+def test_recipes_are_listed_with_the_published_numbers():
+    output = CliRunner().invoke(cli.app, ["recipes"]).output
+    for name in recipes.names():
+        paper = recipes.load(name).paper
+        assert f"{name}: " in output
+        assert f"{paper.negative_log_likelihood:.2f}" in output
+        assert paper.table in output
+
+
+def test_a_recipe_is_trained_with_what_goes_over_it(digits_data_dir, tmp_path):
+    done = tfvae(
+        *("train", "--recipe", "pythae-vae", "--dataset", "digits", "--data-dir", digits_data_dir),
+        *("--binarization", "dynamic", "--hidden", 16, "--epochs", 1, "--num-samples", 5),
+        *("--output", tmp_path / "run"),
+    )
+    assert done.returncode == 0, done.stderr
+    settings = json.loads((tmp_path / "run" / "settings.json").read_text())
+    expected = TrainingSettings.merged(recipe="pythae-vae")
+    assert (settings["recipe"], settings["latent_dim"]) == ("pythae-vae", 40)
+    assert (settings["hidden"], settings["dataset"], settings["epochs"]) == ([16], "digits", 1)
+    assert settings["learning_rate"] == expected.learning_rate
+    done = tfvae("publish", tmp_path / "run", tmp_path / "saved_models" / "mine")
+    assert done.returncode == 0, done.stderr
+    assert f"Card     {tmp_path}/saved_models/mine/card/README.md" in done.stdout
+    assert (tmp_path / "saved_models" / "mine" / "model.keras").is_file()
 
 
 def test_every_setting_is_an_option_of_train():
@@ -168,6 +206,8 @@ def test_wrong_input_is_one_line_and_2(run, tmp_path, monkeypatch):
     (tmp_path / "settings.toml").write_text("latent_dims = 3")
     for arguments, message in (
         (("train", "--dataset", "no_such_data"), "no_such_data"),
+        (("train", "--recipe", "burda-vae"), "did you mean burda2015-vae?"),
+        (("publish", tmp_path, tmp_path / "model"), "there is no finished run"),
         (("train", "--output", folder), "is not empty, and nothing is overwritten"),
         (("train", "--latent-dim", 0), "latent_dim must be an integer of at least 1"),
         (("train", "--config", tmp_path / "settings.toml"), "did you mean latent_dim?"),

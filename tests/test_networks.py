@@ -1,4 +1,5 @@
 import keras
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -37,6 +38,45 @@ def test_mlp_decoder_mirrors_its_encoder():
     assert units == [[300, 100, 6], [100, 300, 784]]
     assert encoder.get_layer("hidden_0").activation is keras.activations.tanh
     assert encoder.get_layer("posterior_parameters").activation is keras.activations.linear
+
+
+def test_gated_layers_are_those_of_dauphin():
+    encoder = tfvae.networks.mlp_encoder((3, 2, 1), 2, hidden=(4,), activation="glu")
+    images = np.random.default_rng(0).random((5, 3, 2, 1), dtype=np.float32)
+    kernel, bias = encoder.get_layer("hidden_0").get_weights()
+    features = images.reshape(5, 6) @ kernel + bias
+    hidden = features[:, :4] / (1 + np.exp(-features[:, 4:]))
+    kernel, bias = encoder.get_layer("posterior_parameters").get_weights()
+    np.testing.assert_allclose(encoder(images), hidden @ kernel + bias, rtol=1e-4, atol=1e-5)
+    decoder = tfvae.networks.mlp_decoder((3, 2, 1), 2, hidden=(4,), activation="glu")
+    assert decoder.get_layer("hidden_0").units == 8
+    assert decoder.output_shape == (None, 3, 2, 1)
+
+
+def test_batch_normalization_stands_before_the_activations_of_a_resnet():
+    sizes = {"filters": (4,), "blocks": 1, "hidden": 4}
+    images = np.random.default_rng(0).random((9, 6, 6, 1), dtype=np.float32)
+    for network in tfvae.networks.build("resnet", (6, 6, 1), 2, batch_normalization=True, **sizes):
+        found = [
+            layer for layer in network.layers if isinstance(layer, keras.layers.BatchNormalization)
+        ]
+        activations = [
+            layer for layer in network.layers if isinstance(layer, keras.layers.Activation)
+        ]
+        assert len(found) == len(activations) == 3
+        for layer, activation in zip(found, activations, strict=True):
+            assert activation.input is layer.output
+        inputs = images if network.name == "encoder" else images[:, :2, 0, 0]
+        outputs = keras.Model(network.inputs, [found[0].input, found[0].output])
+        features, normalized = map(keras.ops.convert_to_numpy, outputs(inputs, training=True))
+        moments = {"axis": (0, 1, 2), "keepdims": True}
+        expected = features - features.mean(**moments)
+        expected /= np.sqrt(features.var(**moments) + found[0].epsilon)
+        np.testing.assert_allclose(normalized, expected, rtol=1e-3, atol=1e-4)
+    for network in tfvae.networks.build("resnet", (6, 6, 1), 2, **sizes):
+        assert not any(
+            isinstance(layer, keras.layers.BatchNormalization) for layer in network.layers
+        )
 
 
 @pytest.mark.parametrize("network", SMALL)

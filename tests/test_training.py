@@ -1,10 +1,11 @@
+import dataclasses
 import json
 
 import keras
 import numpy as np
 import pytest
 
-from tfvae import runs, training
+from tfvae import load_pretrained, objectives, runs, training
 from tfvae.errors import InputError
 from tfvae.settings import TrainingSettings
 
@@ -123,6 +124,146 @@ def test_learning_rate_falls_along_a_cosine_to_zero():
         vae.optimizer.iterations.assign(step)
         rates.append(float(vae.optimizer.learning_rate))
     assert rates == pytest.approx([0.5, 0.25, 0.0], abs=1e-6)
+
+
+def test_learning_rate_may_be_constant():
+    settings = TrainingSettings(epochs=10, learning_rate=0.5, learning_rate_schedule="constant")
+    assert training.learning_rate(settings, num_steps=30) == 0.5
+
+
+def test_learning_rate_falls_in_the_stages_of_burda():
+    settings = TrainingSettings(epochs=3280, learning_rate_schedule="piecewise")
+    rate = training.learning_rate(settings, num_steps=3280 * 10)
+    # 3^i passes over the data, of 10 steps each, at 0.001 * 10^(-i/7).
+    for first, last, stage in ((0, 9, 0), (11, 39, 1), (41, 129, 2), (10_931, 32_799, 7)):
+        for step in (first, last):
+            assert float(rate(step)) == pytest.approx(1e-3 * 10 ** (-stage / 7), rel=1e-5)
+
+
+def compiled(**given):
+    settings = TrainingSettings(epochs=10, **given)
+    vae = training.build_vae(settings, (6, 5, 1))
+    training.compile_vae(vae, settings, steps_per_epoch=3)
+    return vae
+
+
+def test_the_objective_is_that_of_the_settings():
+    objective = compiled(latents_per_image=3, beta=0.5, free_bits=0.1).objective
+    assert isinstance(objective, objectives.ELBO)
+    assert (objective.num_samples, objective.beta, objective.free_bits) == (3, 0.5, 0.1)
+    objective = compiled(objective="iwae", latents_per_image=7).objective
+    assert isinstance(objective, objectives.IWAE)
+    assert objective.num_samples == 7
+
+
+def test_the_optimizer_is_that_of_the_settings():
+    plain = compiled().optimizer
+    assert not plain.use_ema
+    assert plain.global_clipnorm is None
+    optimizer = compiled(average_weights=0.9, gradient_clipping=2.0).optimizer
+    assert (optimizer.use_ema, optimizer.ema_momentum, optimizer.global_clipnorm) == (True, 0.9, 2)
+
+
+def test_gradient_clipping_bounds_the_step_of_what_is_clipped():
+    images = np.ones((8, 6, 5, 1), np.float32)
+    moments = []
+    for clipping in (None, 1e-3):
+        vae = compiled(gradient_clipping=clipping)
+        vae.fit(images, verbose=0)
+        moments.append(np.sqrt(sum(float(np.sum(m**2)) for m in vae.optimizer._momentums)))
+    # Adam's first moment is a tenth of the first gradient.
+    assert moments[0] > 1e-2
+    assert moments[1] == pytest.approx(1e-4, rel=1e-3)
+
+
+def test_the_networks_are_those_of_the_settings():
+    settings = TrainingSettings(
+        network="resnet",
+        filters=[3, 4],
+        blocks=1,
+        hidden=[5],
+        batch_normalization=True,
+        activation="tanh",
+    )
+    encoder = training.build_vae(settings, (6, 5, 1)).encoder
+    assert [encoder.get_layer(name).filters for name in ("down_0", "down_1")] == [3, 4]
+    assert encoder.get_layer("hidden_0").units == 5
+    assert encoder.get_layer("hidden_0").activation is keras.activations.tanh
+    assert any(isinstance(layer, keras.layers.BatchNormalization) for layer in encoder.layers)
+    assert not any(layer.name.startswith("stage_0_1") for layer in encoder.layers)
+
+
+def test_the_bound_that_is_trained_chooses_the_epoch(digits_data_dir, tmp_path):
+    settings = TrainingSettings(
+        data_dir=str(digits_data_dir),
+        latent_dim=2,
+        hidden=[16],
+        objective="iwae",
+        latents_per_image=4,
+        average_weights=0.9,
+        learning_rate_schedule="constant",
+        epochs=3,
+    )
+    run = training.train(settings, tmp_path, num_importance_samples=10, say=lambda line: None)
+    history = runs.read_history(tmp_path / runs.HISTORY)
+    assert run.results["best_epoch"] == 1 + int(np.argmin(history["val_loss"]))
+    # The bound of four samples is above the ELBO.
+    assert history["val_loss"][-1] < -history["val_elbo"][-1]
+    assert runs.load_vae(tmp_path).objective.num_samples == 4
+
+
+@pytest.fixture(scope="module")
+def small_settings(digits_data_dir):
+    return TrainingSettings(data_dir=str(digits_data_dir), latent_dim=2, hidden=[16], epochs=1)
+
+
+def test_training_starts_from_the_mean_of_the_data(small_settings):
+    vae = training.build_vae(small_settings, (28, 28, 1))
+    training.initialize(vae, small_settings)
+    assert not vae.decoder.get_layer("pixels").bias.numpy().any()
+    settings = dataclasses.replace(small_settings, decoder_bias="data_mean")
+    training.initialize(vae, settings)
+    images = np.concatenate(
+        list(training.load_split(settings, "train", binarization="none").as_numpy_iterator())
+    )
+    bias = vae.decoder.get_layer("pixels").bias.numpy()
+    expected = np.clip(images.mean(axis=0), 0.001, 0.999).ravel()
+    np.testing.assert_allclose(1 / (1 + np.exp(-bias)), expected, rtol=1e-3)
+
+
+def test_training_starts_from_another_model(small_settings, run, tmp_path):
+    source = training.build_vae(small_settings, (28, 28, 1))
+    source.save(tmp_path / runs.MODEL)
+    vae = training.build_vae(small_settings, (28, 28, 1))
+    for place in (tmp_path, tmp_path / runs.MODEL):
+        settings = dataclasses.replace(small_settings, initial_model=str(place))
+        training.initialize(vae, settings)
+        np.testing.assert_array_equal(vae.decoder.get_weights()[0], source.decoder.get_weights()[0])
+    settings = dataclasses.replace(small_settings, initial_model=str(run[0].folder))
+    with pytest.raises(InputError, match="initial model must have the networks of the settings"):
+        training.initialize(vae, settings)
+    settings = TrainingSettings(hidden=[256, 256], initial_model="digits")
+    vae = training.build_vae(settings, (28, 28, 1))
+    training.initialize(vae, settings)
+    np.testing.assert_array_equal(
+        vae.encoder.get_weights()[0], load_pretrained("digits").encoder.get_weights()[0]
+    )
+
+
+def test_images_to_evaluate_on_do_not_depend_on_the_seed(digits_data_dir):
+    batches = [
+        next(
+            iter(
+                training.load_split(
+                    TrainingSettings(data_dir=str(digits_data_dir), seed=seed), split
+                )
+            )
+        )
+        for split in ("test", "train")
+        for seed in (0, 1)
+    ]
+    assert (batches[0].numpy() == batches[1].numpy()).all()
+    assert not (batches[2].numpy() == batches[3].numpy()).all()
 
 
 def test_a_data_set_that_is_not_there_leaves_nothing(tmp_path):

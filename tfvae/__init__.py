@@ -11,6 +11,7 @@ _HOMES = {
     "VAE": "tfvae.vae",
     "export_saved_model": "tfvae.serving",
     "load_dataset": "tfvae.datasets",
+    "load_pretrained": "tfvae.pretrained",
     "log_likelihood": "tfvae.likelihood",
 }
 _MODULES = (
@@ -23,6 +24,8 @@ _MODULES = (
     "objectives",
     "plots",
     "posterior",
+    "pretrained",
+    "recipes",
     "serving",
     "strategies",
     "tuning",

@@ -118,6 +118,9 @@ class BestWeights(keras.callbacks.EarlyStopping):
       validated, and `fit` returns. A second Ctrl-C raises `KeyboardInterrupt` at once;
       `on_train_end` may then be called by hand.
 
+    Where the optimizer averages the weights (`use_ema=True`), the averaged ones are validated and
+    kept; training itself goes on with its own.
+
     A loss that is not finite is noticed at the end of its epoch; add
     `keras.callbacks.TerminateOnNaN` to have it checked after every step, at the cost of waiting
     for the device.
@@ -158,6 +161,12 @@ class BestWeights(keras.callbacks.EarlyStopping):
         self.best_epoch = 0
         self.stop_reason: str | None = None
         self._previous_handler = None
+        self._averages = keras.callbacks.SwapEMAWeights()
+
+    def set_model(self, model: keras.Model) -> None:
+        """Takes note of the model."""
+        super().set_model(model)
+        self._averages.set_model(model)
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Starts anew, and listens to Ctrl-C."""
@@ -167,6 +176,14 @@ class BestWeights(keras.callbacks.EarlyStopping):
         if threading.current_thread() is threading.main_thread():
             self._previous_handler = signal.signal(signal.SIGINT, self._on_interrupt)
 
+    def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
+        """Puts the averaged weights into the model."""
+        self._swap_averages("on_test_begin")
+
+    def on_test_end(self, logs: dict[str, Any] | None = None) -> None:
+        """Puts the weights of training back into the model."""
+        self._swap_averages("on_test_end")
+
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Keeps the weights if they are the best; says whether to stop."""
         loss = (logs or {}).get("loss", 0.0)
@@ -175,7 +192,9 @@ class BestWeights(keras.callbacks.EarlyStopping):
             self.stop_reason = f"the loss is {loss} in epoch {epoch + 1}"
             self.model.stop_training = True
             return
+        self._swap_averages("on_test_begin")
         super().on_epoch_end(epoch, logs)
+        self._swap_averages("on_test_end")
         if self.model.stop_training and self.stop_reason is None and self.wait >= self.patience:
             self.stop_reason = f"{self.monitor} has not improved for {self.wait} epochs"
 
@@ -188,6 +207,11 @@ class BestWeights(keras.callbacks.EarlyStopping):
                 f"{self.stop_reason}, and there is no earlier epoch to go back to: lower the "
                 "learning rate, or clip the gradients with the optimizer's clipnorm"
             )
+
+    def _swap_averages(self, event):
+        optimizer = getattr(self.model.optimizer, "inner_optimizer", self.model.optimizer)
+        if optimizer.use_ema:
+            getattr(self._averages, event)()
 
     def _on_interrupt(self, signal_number: int, frame: FrameType | None) -> None:
         self._stop_listening()

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import PIL.Image
 
-from tfvae import report, runs, serving, strategies, training
+from tfvae import publishing, report, runs, serving, strategies, training
 from tfvae.datasets import describe_dataset
 from tfvae.errors import InputError
 from tfvae.figures import image_grid
@@ -28,7 +28,7 @@ def train(
     output: Path | None,
     *,
     resume: Path | None,
-    num_importance_samples: int,
+    num_importance_samples: int | None,
     with_tensorboard: bool,
     json_file: Path | None,
     say: Say,
@@ -39,7 +39,8 @@ def train(
         settings: What is trained, on what.
         output: The folder, new or empty; None for the next free one under `runs`.
         resume: The folder of a run that was killed, to go on with it; None for a new run.
-        num_importance_samples: Latents per image for log p(x) of the held-out images.
+        num_importance_samples: Latents per image for log p(x) of the held-out images; what the
+            settings say if None.
         with_tensorboard: Whether to write summaries for TensorBoard.
         json_file: Where else to write the numbers.
         say: Is given each line about how it goes.
@@ -50,7 +51,8 @@ def train(
         OSError: If something cannot be written.
     """
     _check_free(json_file)
-    check_positive(num_samples=num_importance_samples)
+    if num_importance_samples is not None:
+        check_positive(num_samples=num_importance_samples)
     if resume is not None:
         if output is not None:
             raise InputError("a resumed run stays in its folder: leave --output out")
@@ -72,7 +74,7 @@ def train(
         folder = resume
         runs.remove_half_written(folder)
     else:
-        folder = runs.new_folder(output, settings.dataset)
+        folder = runs.new_folder(output, settings.recipe or settings.dataset)
     try:
         run = training.train(settings, folder, say=say, **arguments)
         strategies.wait_for_all(strategy)
@@ -276,6 +278,25 @@ def export(
     write = serving.export_onnx if file_format == "onnx" else serving.export_litert
     for file in write(vae, folder):
         say(str(file))
+
+
+def publish(run: Path, folder: Path, *, data_dir: str | None, overwrite: bool, say: Say) -> None:
+    """Publishes a finished run; see `publishing.publish`.
+
+    Args:
+        run: The folder of the run.
+        folder: `saved_models/<model>`.
+        data_dir: The TFDS data directory, where it is not that of the run any more.
+        overwrite: Whether a model that is there already is replaced.
+        say: Is given each line to read.
+
+    Raises:
+        InputError: If something that was given cannot be used.
+        OSError: If something cannot be written.
+    """
+    card = publishing.publish(run, folder, data_dir=data_dir, overwrite=overwrite)
+    say(f"Model    {folder / runs.MODEL}")
+    say(f"Card     {card}")
 
 
 def tune(

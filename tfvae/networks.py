@@ -23,7 +23,7 @@ def mlp_encoder(
         image_shape: `(height, width, channels)`.
         latent_dim: The number of latent dimensions.
         hidden: The units of each hidden layer, from the image on.
-        activation: Of the hidden layers.
+        activation: Of the hidden layers; `"glu"` for gated ones, A(h) * sigmoid(B(h)).
         dtype: A Keras dtype policy; the global one if None.
 
     Returns:
@@ -32,6 +32,10 @@ def mlp_encoder(
 
     Raises:
         InputError: If a size is not positive.
+
+    References:
+        Dauphin et al. Language Modeling with Gated Convolutional Networks. 2016. arXiv:1612.08083
+        (gated layers).
     """
     _check_sizes(image_shape, latent_dim, hidden=hidden)
     images = _input(image_shape, "images", dtype)
@@ -53,7 +57,7 @@ def mlp_decoder(
         image_shape: `(height, width, channels)`.
         latent_dim: The number of latent dimensions.
         hidden: The units of each hidden layer, from the image on: the decoder has them in reverse.
-        activation: Of the hidden layers.
+        activation: Of the hidden layers; `"glu"` for gated ones, A(h) * sigmoid(B(h)).
         dtype: A Keras dtype policy; the global one if None.
 
     Returns:
@@ -61,6 +65,10 @@ def mlp_decoder(
 
     Raises:
         InputError: If a size is not positive.
+
+    References:
+        Dauphin et al. Language Modeling with Gated Convolutional Networks. 2016. arXiv:1612.08083
+        (gated layers).
     """
     _check_sizes(image_shape, latent_dim, hidden=hidden)
     latents = _input((latent_dim,), "latents", dtype)
@@ -165,6 +173,7 @@ def resnet_encoder(
     blocks: int = 2,
     hidden: int = 256,
     activation: str = "elu",
+    batch_normalization: bool = False,
     dtype: str | None = None,
 ) -> keras.Model:
     """An encoder of residual blocks; each stage starts by halving height and width.
@@ -176,6 +185,7 @@ def resnet_encoder(
         blocks: The residual blocks of each stage.
         hidden: The units of the fully connected layer behind the stages.
         activation: Of the hidden layers.
+        batch_normalization: Whether one stands before each activation of the blocks.
         dtype: A Keras dtype policy; the global one if None.
 
     Returns:
@@ -186,6 +196,8 @@ def resnet_encoder(
 
     References:
         He et al. Identity Mappings in Deep Residual Networks. 2016. arXiv:1603.05027.
+        Ioffe and Szegedy. Batch Normalization: Accelerating Deep Network Training by Reducing
+        Internal Covariate Shift. 2015. arXiv:1502.03167.
     """
     _check_sizes(image_shape, latent_dim, filters=filters, hidden=[hidden], blocks=[blocks])
     images = _input(image_shape, "images", dtype)
@@ -195,8 +207,9 @@ def resnet_encoder(
             count, kernel_size=3, strides=2, padding="same", name=f"down_{stage}", dtype=dtype
         )(features)
         for block in range(blocks):
-            features = _residual_block(features, activation, f"stage_{stage}_{block}", dtype)
-    features = keras.layers.Activation(activation, name="activation", dtype=dtype)(features)
+            name = f"stage_{stage}_{block}"
+            features = _residual_block(features, activation, batch_normalization, name, dtype)
+    features = _activated(features, activation, batch_normalization, "activation", dtype)
     features = keras.layers.Flatten(name="flatten", dtype=dtype)(features)
     features = _dense_layers(features, [hidden], activation, dtype)
     return keras.Model(images, _posterior_parameters(features, latent_dim, dtype), name="encoder")
@@ -209,6 +222,7 @@ def resnet_decoder(
     blocks: int = 2,
     hidden: int = 256,
     activation: str = "elu",
+    batch_normalization: bool = False,
     dtype: str | None = None,
 ) -> keras.Model:
     """A decoder of residual blocks, the mirror image of `resnet_encoder`.
@@ -220,6 +234,7 @@ def resnet_decoder(
         blocks: The residual blocks of each stage.
         hidden: The units of the fully connected layer before the stages.
         activation: Of the hidden layers.
+        batch_normalization: Whether one stands before each activation of the blocks.
         dtype: A Keras dtype policy; the global one if None.
 
     Returns:
@@ -230,6 +245,8 @@ def resnet_decoder(
 
     References:
         He et al. Identity Mappings in Deep Residual Networks. 2016. arXiv:1603.05027.
+        Ioffe and Szegedy. Batch Normalization: Accelerating Deep Network Training by Reducing
+        Internal Covariate Shift. 2015. arXiv:1502.03167.
     """
     _check_sizes(image_shape, latent_dim, filters=filters, hidden=[hidden], blocks=[blocks])
     sizes = _halved_sizes(image_shape, len(filters))
@@ -238,7 +255,8 @@ def resnet_decoder(
     features = _feature_map(features, (*sizes[-1], filters[-1]), None, dtype)
     for stage in reversed(range(len(filters))):
         for block in range(blocks):
-            features = _residual_block(features, activation, f"stage_{stage}_{block}", dtype)
+            name = f"stage_{stage}_{block}"
+            features = _residual_block(features, activation, batch_normalization, name, dtype)
         features = keras.layers.Conv2DTranspose(
             filters[max(stage - 1, 0)],
             kernel_size=3,
@@ -248,7 +266,7 @@ def resnet_decoder(
             dtype=dtype,
         )(features)
         features = _cropped(features, sizes[stage], name=f"crop_{stage}", dtype=dtype)
-    features = keras.layers.Activation(activation, name="activation", dtype=dtype)(features)
+    features = _activated(features, activation, batch_normalization, "activation", dtype)
     logits = keras.layers.Conv2D(
         image_shape[2], kernel_size=3, padding="same", name="logits", dtype=dtype
     )(features)
@@ -308,10 +326,16 @@ def _input(shape, name, dtype):
 
 
 def _dense_layers(features, hidden, activation, dtype):
+    is_gated = activation == "glu"
     for index, units in enumerate(hidden):
         features = keras.layers.Dense(
-            units, activation=activation, name=f"hidden_{index}", dtype=dtype
+            2 * units if is_gated else units,
+            activation=None if is_gated else activation,
+            name=f"hidden_{index}",
+            dtype=dtype,
         )(features)
+        if is_gated:
+            features = keras.ops.glu(features)
     return features
 
 
@@ -342,12 +366,19 @@ def _cropped(features, size, name, dtype):
     return keras.layers.Cropping2D(((0, height), (0, width)), name=name, dtype=dtype)(features)
 
 
-def _residual_block(features, activation, name, dtype):
+def _activated(features, activation, batch_normalization, name, dtype):
+    if batch_normalization:
+        layer = keras.layers.BatchNormalization(name=f"{name}_normalization", dtype=dtype)
+        features = layer(features)
+    return keras.layers.Activation(activation, name=name, dtype=dtype)(features)
+
+
+def _residual_block(features, activation, batch_normalization, name, dtype):
     residual = features
     for index in range(2):
-        residual = keras.layers.Activation(
-            activation, name=f"{name}_activation_{index}", dtype=dtype
-        )(residual)
+        residual = _activated(
+            residual, activation, batch_normalization, f"{name}_activation_{index}", dtype
+        )
         residual = keras.layers.Conv2D(
             features.shape[-1],
             kernel_size=3,

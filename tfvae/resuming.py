@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,12 @@ class Backup(keras.callbacks.Callback):
         self.initial_epoch: int = state.get("epoch", 0)
         self.is_over: bool = state.get("is_over", False)
         self._best: dict[str, Any] = state.get("best", {})
+        self._began = time.perf_counter() - state.get("seconds", 0.0)
+
+    @property
+    def seconds(self) -> float:
+        """How long training has taken, without what a killed run did after its last backup."""
+        return time.perf_counter() - self._began
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Restores the last backup.
@@ -89,6 +96,7 @@ class Backup(keras.callbacks.Callback):
                 "epoch": epoch + 1,
                 "is_over": bool(self.model.stop_training),
                 "history": self.history,
+                "seconds": self.seconds,
             }
             if self.best_weights:
                 state["best"] = {

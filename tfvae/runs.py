@@ -21,12 +21,12 @@ TENSORBOARD = "tensorboard"
 BACKUP = "backup"
 
 
-def new_folder(path: str | os.PathLike | None, dataset: str) -> Path:
+def new_folder(path: str | os.PathLike | None, name: str) -> Path:
     """Makes the folder of a new run.
 
     Args:
-        path: Where; None for the next free `runs/<dataset>-<number>`.
-        dataset: The name of the data set.
+        path: Where; None for the next free `runs/<name>-<number>`.
+        name: Of the recipe or the data set.
 
     Returns:
         The folder, which exists and is empty.
@@ -35,7 +35,7 @@ def new_folder(path: str | os.PathLike | None, dataset: str) -> Path:
         InputError: If there is a file, or a folder that is not empty, or no permission.
     """
     if path is None:
-        stem = dataset.replace("/", "-").replace(":", "-")
+        stem = name.replace("/", "-").replace(":", "-")
         number = 1
         while True:
             folder = Path("runs", f"{stem}-{number}")

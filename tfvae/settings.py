@@ -9,12 +9,20 @@ import tomllib
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from tfvae import recipes
 from tfvae.errors import InputError
 
 Network = Literal["mlp", "conv", "resnet"]
 Binarization = Literal["dynamic", "fixed", "threshold", "none"]
 Strategy = Literal["auto", "one_device", "mirrored", "multi_worker"]
 Precision = Literal["float32", "mixed_bfloat16", "mixed_float16", "float64"]
+Activation = Literal["relu", "elu", "selu", "gelu", "silu", "softplus", "tanh", "glu"]
+ObjectiveName = Literal["elbo", "iwae"]
+DecoderBias = Literal["zeros", "data_mean"]
+LearningRateSchedule = Literal["cosine", "constant", "piecewise"]
+
+NUM_IMPORTANCE_SAMPLES = 500
+"""Latents per image for log p(x) of the held-out images, where no recipe says otherwise."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -22,38 +30,78 @@ class TrainingSettings:
     """The settings of a training run.
 
     Attributes:
+        recipe: The recipe that the settings below are from, where they differ from its; see
+            `tfvae.recipes`.
         dataset: `digits`, or the name of a TFDS data set with one image a record.
         data_dir: The TFDS data directory; None for TFDS's own.
         binarization: How grey images become binary; see `tfvae.load_dataset`.
         network: The kind of encoder and decoder.
         latent_dim: The number of latent dimensions.
-        hidden: The units of each hidden layer of an mlp, from the image on; None for its default.
+        hidden: The units of each hidden layer of an mlp, from the image on, or of the one fully
+            connected layer of the others; None for the network's default.
+        filters: The filters of each convolution of a conv, or of each stage of a resnet, from the
+            image on; None for its default.
+        blocks: The residual blocks of each stage of a resnet; None for its default.
+        batch_normalization: Whether one stands before each activation of a resnet's blocks.
+        activation: Of the hidden layers, `glu` (gated layers) for the mlp alone; None for the
+            network's default.
+        decoder_bias: What the bias of the logits is at the start: `zeros`, or `data_mean`, with
+            which each pixel has the mean of the training images as its probability.
+        initial_model: A `.keras` file, the folder of a run, or the name of a pretrained model,
+            whose weights training starts from; None for random ones. Its networks must be those of
+            these settings.
         precision: The Keras dtype policy of the networks.
+        objective: What is maximised; see `tfvae.objectives`.
+        latents_per_image: How many latents the objective draws for each image in a step.
         beta: The weight of the KL.
         warmup_epochs: Over how many first epochs the weight of the KL rises from 0; 0 for none.
-        learning_rate: Of Adam, at the start; it falls to 0 along a cosine.
+        free_bits: The nats that the KL of each latent dimension has free.
+        learning_rate: Of Adam, at the start.
+        learning_rate_schedule: How it goes on: `cosine` to 0, `constant`, or `piecewise`, in eight
+            stages, each three times as long as the one before, down to a tenth.
+        gradient_clipping: The greatest norm of the whole gradient; None for any.
+        average_weights: The momentum of the exponential moving average of the weights that is
+            validated and kept, such as 0.999; None for the weights themselves.
         strategy: Over which devices the images of a step are shared out; see `strategies.get`.
         batch_size: Images a step, of all devices together.
         epochs: Passes over the training images; None for as many as make about 40,000 steps, but
             no fewer than 50 and no more than 200.
-        patience: After how many epochs without a better validation ELBO training stops; None for
-            a tenth of the epochs, but no fewer than 10.
+        patience: After how many epochs without a better objective on the validation images
+            training stops; None for a tenth of the epochs, but no fewer than 10.
         seed: Of everything random.
 
     Raises:
         InputError: If a value is not possible.
+
+    References:
+        Dauphin et al. Language Modeling with Gated Convolutional Networks. 2016. arXiv:1612.08083
+        (gated layers).
+        Burda et al. Importance Weighted Autoencoders. 2015. arXiv:1509.00519 (`piecewise`).
     """
 
+    recipe: str | None = None
     dataset: str = "digits"
     data_dir: str | None = None
     binarization: Binarization = "dynamic"
     network: Network = "mlp"
     latent_dim: int = 32
     hidden: tuple[int, ...] | None = None
+    filters: tuple[int, ...] | None = None
+    blocks: int | None = None
+    batch_normalization: bool = False
+    activation: Activation | None = None
+    decoder_bias: DecoderBias = "zeros"
+    initial_model: str | None = None
     precision: Precision = "float32"
+    objective: ObjectiveName = "elbo"
+    latents_per_image: int = 1
     beta: float = 1.0
     warmup_epochs: int = 0
+    free_bits: float = 0.0
     learning_rate: float = 1e-3
+    learning_rate_schedule: LearningRateSchedule = "cosine"
+    gradient_clipping: float | None = None
+    average_weights: float | None = None
     strategy: Strategy = "auto"
     batch_size: int = 128
     epochs: int | None = None
@@ -61,47 +109,70 @@ class TrainingSettings:
     seed: int = 0
 
     def __post_init__(self):
-        if self.hidden is not None:
-            if not isinstance(self.hidden, list | tuple) or not all(map(_is_positive, self.hidden)):
-                raise InputError(f"hidden must be integers of at least 1; got {self.hidden!r}")
-            if self.network != "mlp":
-                raise InputError(f"hidden is for the network mlp; the network is {self.network}")
+        for name in ("hidden", "filters"):
+            sizes = getattr(self, name)
+            if sizes is None:
+                continue
+            if not isinstance(sizes, list | tuple) or not all(map(_is_positive, sizes)):
+                raise InputError(f"{name} must be integers of at least 1; got {sizes!r}")
             # From a file or from options it comes as a list.
-            object.__setattr__(self, "hidden", tuple(self.hidden))
-        for name, choices in (
-            ("binarization", get_args(Binarization)),
-            ("network", get_args(Network)),
-            ("precision", get_args(Precision)),
-            ("strategy", get_args(Strategy)),
-        ):
-            if getattr(self, name) not in choices:
-                raise InputError(
-                    f"{name} must be one of {', '.join(choices)}; got {getattr(self, name)!r}"
-                )
-        for name, least in (
-            ("latent_dim", 1),
-            ("batch_size", 1),
-            ("epochs", 1),
-            ("patience", 1),
-            ("warmup_epochs", 0),
-            ("seed", 0),
-        ):
+            object.__setattr__(self, name, tuple(sizes))
+        for name, choices in _CHOICES.items():
             value = getattr(self, name)
-            if value is None and name in ("epochs", "patience"):
+            if value not in choices and not (value is None and name in _OPTIONAL):
+                raise InputError(f"{name} must be one of {', '.join(choices)}; got {value!r}")
+        for name, least in _INTEGERS.items():
+            value = getattr(self, name)
+            if value is None and name in _OPTIONAL:
                 continue
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
                 raise InputError(f"{name} must be an integer of at least {least}; got {value!r}")
-        for name, positive in (("beta", False), ("learning_rate", True)):
+        for name, (bound, is_possible) in _NUMBERS.items():
             value = getattr(self, name)
+            if value is None and name in _OPTIONAL:
+                continue
             if isinstance(value, bool) or not isinstance(value, int | float):
                 raise InputError(f"{name} must be a number; got {value!r}")
-            if not math.isfinite(value) or value < 0 or (positive and value == 0):
-                bound = "above 0" if positive else "of at least 0"
+            if not math.isfinite(value) or not is_possible(value):
                 raise InputError(f"{name} must be a finite number {bound}; got {value!r}")
+        for name, networks in _OF_NETWORKS.items():
+            if getattr(self, name) is not None and self.network not in networks:
+                raise InputError(
+                    f"{name} is for the network {' or '.join(networks)}; the network is "
+                    f"{self.network}"
+                )
+        if not isinstance(self.batch_normalization, bool):
+            raise InputError(
+                f"batch_normalization must be true or false; got {self.batch_normalization!r}"
+            )
+        if self.batch_normalization and self.network != "resnet":
+            raise InputError(
+                f"batch_normalization is for the network resnet; the network is {self.network}"
+            )
+        if self.network != "mlp" and self.hidden is not None and len(self.hidden) != 1:
+            raise InputError(
+                f"hidden must be one number for the network {self.network}; got {self.hidden!r}"
+            )
+        if self.network != "mlp" and self.activation == "glu":
+            raise InputError(f"glu is for the network mlp; the network is {self.network}")
+        if self.objective != "elbo" and (self.beta != 1 or self.warmup_epochs or self.free_bits):
+            raise InputError(
+                f"beta, warmup_epochs and free_bits weigh the KL of the objective elbo; the "
+                f"objective is {self.objective}, which has none to weigh: leave them out"
+            )
+
+    @property
+    def num_importance_samples(self) -> int:
+        """Latents per image for log p(x) of the held-out images."""
+        if self.recipe is None:
+            return NUM_IMPORTANCE_SAMPLES
+        return recipes.load(self.recipe).num_importance_samples
 
     @classmethod
     def merged(cls, file: str | os.PathLike | None = None, **given: Any) -> "TrainingSettings":
         """Settings from a file, with those that are given besides over them.
+
+        A recipe, which may be given or be named in the file, lies under both.
 
         Args:
             file: A TOML or JSON file of settings by name, such as the `settings.json` of a run.
@@ -111,7 +182,8 @@ class TrainingSettings:
             The settings.
 
         Raises:
-            InputError: If the file cannot be read, or a setting is not known or not possible.
+            InputError: If the file cannot be read, there is no such recipe, or a setting is not
+                known or not possible.
         """
         settings = {} if file is None else _read(Path(file))
         known = [field.name for field in dataclasses.fields(cls)]
@@ -121,11 +193,51 @@ class TrainingSettings:
                 advice = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
                 raise InputError(f"{file} has an unknown setting {name!r}: {advice}")
         settings |= {name: value for name, value in given.items() if value is not None}
+        if settings.get("recipe") is not None:
+            settings = recipes.load(settings["recipe"]).settings | settings
         return cls(**settings)
 
     def to_json(self) -> str:
         """The settings as the text of a file that `merged` reads."""
         return json.dumps(dataclasses.asdict(self), indent=2) + "\n"
+
+
+_OPTIONAL = (
+    "blocks",
+    "activation",
+    "gradient_clipping",
+    "average_weights",
+    "epochs",
+    "patience",
+)
+_OF_NETWORKS = {"filters": ("conv", "resnet"), "blocks": ("resnet",)}
+_CHOICES = {
+    "binarization": get_args(Binarization),
+    "network": get_args(Network),
+    "activation": get_args(Activation),
+    "decoder_bias": get_args(DecoderBias),
+    "precision": get_args(Precision),
+    "objective": get_args(ObjectiveName),
+    "learning_rate_schedule": get_args(LearningRateSchedule),
+    "strategy": get_args(Strategy),
+}
+_INTEGERS = {
+    "latent_dim": 1,
+    "blocks": 1,
+    "latents_per_image": 1,
+    "batch_size": 1,
+    "epochs": 1,
+    "patience": 1,
+    "warmup_epochs": 0,
+    "seed": 0,
+}
+_NUMBERS = {
+    "beta": ("of at least 0", lambda value: value >= 0),
+    "free_bits": ("of at least 0", lambda value: value >= 0),
+    "learning_rate": ("above 0", lambda value: value > 0),
+    "gradient_clipping": ("above 0", lambda value: value > 0),
+    "average_weights": ("between 0 and 1", lambda value: 0 < value < 1),
+}
 
 
 def _is_positive(value):

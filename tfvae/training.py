@@ -1,6 +1,7 @@
 """The main job: a data set and settings go in; a trained model, numbers and figures come out."""
 
 import dataclasses
+import itertools
 import json
 import math
 import time
@@ -12,7 +13,16 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfvae import diagnostics, networks, objectives, plots, runs, strategies
+from tfvae import (
+    diagnostics,
+    initialization,
+    networks,
+    objectives,
+    plots,
+    pretrained,
+    runs,
+    strategies,
+)
 from tfvae.callbacks import BestWeights, KLWarmup
 from tfvae.datasets import DatasetDescription, describe_dataset, load_dataset
 from tfvae.errors import WorkerLostError
@@ -29,6 +39,12 @@ from tfvae.vae import VAE
 STEPS = 40_000
 FEWEST_EPOCHS, MOST_EPOCHS = 50, 200
 FEWEST_PATIENT_EPOCHS = 10
+
+# Of the piecewise schedule, as Burda et al. (2015) have it.
+STAGES = 8
+
+# Of the noise that makes binary images of grey ones to evaluate on, whatever the seed of training.
+EVALUATION_SEED = 0
 
 # In one execution of the compiled loop: enough that what Keras does between two is not felt.
 STEPS_PER_EXECUTION = 16
@@ -59,7 +75,7 @@ def train(
     *,
     strategy: tf.distribute.Strategy | None = None,
     backups: Path | None = None,
-    num_importance_samples: int = 500,
+    num_importance_samples: int | None = None,
     with_tensorboard: bool = False,
     say: Callable[[str], None] = print,
 ) -> Run | None:
@@ -76,7 +92,8 @@ def train(
         strategy: The one of the settings; None for one device.
         backups: Where the backup lies that training goes on from, if there is one; `backup` in
             the folder if None.
-        num_importance_samples: Latents per image for log p(x) of the held-out images.
+        num_importance_samples: Latents per image for log p(x) of the held-out images; what the
+            settings say if None.
         with_tensorboard: Whether to write summaries for TensorBoard.
         say: Is given each line about how it goes.
 
@@ -88,10 +105,14 @@ def train(
         WorkerLostError: If another worker has ended.
         OSError: If the folder cannot be written to.
     """
-    began = time.perf_counter()
     keras.utils.set_random_seed(settings.seed)
     description = describe_dataset(settings.dataset, settings.data_dir)
-    best_weights = BestWeights(settings.patience or 1, start_from_epoch=settings.warmup_epochs)
+    best_weights = BestWeights(
+        settings.patience or 1,
+        # The ELBO at beta = 1; for other objectives, what is maximised.
+        monitor="val_elbo" if settings.objective == "elbo" else "val_loss",
+        start_from_epoch=settings.warmup_epochs,
+    )
     is_chief = strategies.is_chief(strategy)
     backup = Backup(backups or folder / runs.BACKUP, best_weights, writes=is_chief)
     data = {
@@ -113,6 +134,8 @@ def train(
         + (f", {backup.initial_epoch} of them done" if backup.initial_epoch else "")
     )
     compile_vae(vae, settings, steps_per_epoch=int(data["train"].cardinality()))
+    if not backup.initial_epoch:
+        initialize(vae, settings)
     callbacks = [Progress()] if is_chief else []
     if settings.warmup_epochs:
         callbacks.append(KLWarmup(settings.warmup_epochs, end=settings.beta))
@@ -145,7 +168,7 @@ def train(
     with written_whole(folder / runs.MODEL) as path:
         vae.save(path)
     runs.write_history(folder / runs.HISTORY, history)
-    seconds = time.perf_counter() - began
+    seconds = backup.seconds
     stopped = f" ({best_weights.stop_reason})" if best_weights.stop_reason else ""
     say(
         f"Trained {len(history['loss'])} epochs in {seconds:.0f} s{stopped}; the weights are those "
@@ -156,7 +179,10 @@ def train(
         # The rest is for one device, and for the chief alone.
         vae = runs.load_vae(folder)
     results = evaluate(
-        vae, settings, split="test", num_importance_samples=num_importance_samples
+        vae,
+        settings,
+        split="test",
+        num_importance_samples=num_importance_samples or settings.num_importance_samples,
     ) | {
         "epochs": len(history["loss"]),
         "best_epoch": best_weights.best_epoch + 1,
@@ -195,46 +221,97 @@ def evaluate(
 
 
 def build_vae(settings: TrainingSettings, image_shape: tuple[int, int, int]) -> VAE:
-    """The untrained model of the settings."""
-    sizes = {} if settings.hidden is None else {"hidden": settings.hidden}
+    """The untrained model of the settings, with random weights."""
+    names = ("hidden", "filters", "blocks", "activation")
+    given = {name: getattr(settings, name) for name in names}
+    given["batch_normalization"] = settings.batch_normalization or None
+    if settings.network != "mlp" and settings.hidden is not None:
+        (given["hidden"],) = settings.hidden
     encoder, decoder = networks.build(
-        settings.network, image_shape, settings.latent_dim, dtype=settings.precision, **sizes
+        settings.network,
+        image_shape,
+        settings.latent_dim,
+        dtype=settings.precision,
+        **{name: value for name, value in given.items() if value is not None},
     )
     return VAE(encoder=encoder, decoder=decoder, dtype=settings.precision)
 
 
+def initialize(vae: VAE, settings: TrainingSettings) -> None:
+    """Gives a model the weights that the settings say training starts from.
+
+    Raises:
+        InputError: If the initial model is not there or has other networks.
+    """
+    if settings.decoder_bias == "data_mean":
+        binarization = "none" if settings.binarization == "dynamic" else settings.binarization
+        images = load_split(settings, "train", binarization=binarization, shuffle=False)
+        initialization.set_decoder_bias(vae, images)
+    if settings.initial_model is not None:
+        is_pretrained = settings.initial_model in pretrained.names()
+        load = pretrained.load_pretrained if is_pretrained else runs.load_vae
+        initialization.copy_weights(load(settings.initial_model), vae)
+
+
 def compile_vae(vae: VAE, settings: TrainingSettings, steps_per_epoch: int) -> None:
-    """Compiles a model with the objective and the schedule of the settings."""
-    schedule = keras.optimizers.schedules.CosineDecay(
-        settings.learning_rate, decay_steps=settings.epochs * steps_per_epoch
+    """Compiles a model with the objective and the optimizer of the settings."""
+    if settings.objective == "iwae":
+        objective = objectives.IWAE(num_samples=settings.latents_per_image)
+    else:
+        objective = objectives.ELBO(
+            beta=settings.beta,
+            num_samples=settings.latents_per_image,
+            free_bits=settings.free_bits,
+        )
+    optimizer = keras.optimizers.Adam(
+        learning_rate(settings, num_steps=settings.epochs * steps_per_epoch),
+        global_clipnorm=settings.gradient_clipping,
+        use_ema=settings.average_weights is not None,
+        ema_momentum=settings.average_weights or 0.0,
     )
     vae.compile(
-        optimizer=keras.optimizers.Adam(schedule),
-        objective=objectives.ELBO(beta=settings.beta),
+        optimizer=optimizer,
+        objective=objective,
         steps_per_execution=min(STEPS_PER_EXECUTION, steps_per_epoch),
     )
+
+
+def learning_rate(
+    settings: TrainingSettings, num_steps: int
+) -> keras.optimizers.schedules.LearningRateSchedule | float:
+    """The learning rate of the settings over a number of steps, as Keras's optimizers take it."""
+    rate = settings.learning_rate
+    if settings.learning_rate_schedule == "cosine":
+        return keras.optimizers.schedules.CosineDecay(rate, decay_steps=num_steps)
+    if settings.learning_rate_schedule == "piecewise":
+        lengths = [3**stage for stage in range(STAGES)]
+        ends = [num_steps * total // sum(lengths) for total in itertools.accumulate(lengths)]
+        return keras.optimizers.schedules.PiecewiseConstantDecay(
+            ends[:-1], [rate * 10 ** (-stage / (STAGES - 1)) for stage in range(STAGES)]
+        )
+    return rate
 
 
 def load_split(settings: TrainingSettings, split: str, **options: Any) -> tf.data.Dataset:
     """The batches of a split, as the settings say.
 
-    Only images to train on are sampled anew at each epoch. Those to evaluate on are sampled once,
-    from the seed: the same for every epoch, every model and every machine.
+    Only images to train on are sampled anew at each epoch. Those to evaluate on are sampled once:
+    the same for every epoch, every model, every seed and every machine.
 
     Args:
         settings: What is trained, on what.
         split: The split.
         **options: Further ones of `load_dataset`.
     """
+    is_train = split == "train"
     binarization = settings.binarization
-    if binarization == "dynamic" and split != "train":
+    if binarization == "dynamic" and not is_train:
         binarization = "fixed"
-    options = {"batch_size": settings.batch_size, **options}
+    options = {"batch_size": settings.batch_size, "binarization": binarization, **options}
     return load_dataset(
         settings.dataset,
         split,
-        binarization=binarization,
-        seed=settings.seed,
+        seed=settings.seed if is_train else EVALUATION_SEED,
         data_dir=settings.data_dir,
         **options,
     )

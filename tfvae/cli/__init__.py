@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from tfvae.cli import models, serve, train, tune  # noqa: F401, each registers its commands
+from tfvae.cli import models, recipes, serve, train, tune  # noqa: F401, each registers its commands
 from tfvae.cli.app import app
 from tfvae.errors import InputError, WorkerLostError
 

@@ -1,4 +1,4 @@
-"""Out of Python: `tfvae export` and `tfvae request`."""
+"""Out of Python: `tfvae export`, `tfvae publish` and `tfvae request`."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from tfvae.cli.app import app, start
-from tfvae.cli.options import ModelArgument, OverwriteOption, SeveralValues
+from tfvae.cli.options import DataDirOption, ModelArgument, OverwriteOption, SeveralValues
 from tfvae.errors import InputError
 
 
@@ -40,6 +40,19 @@ def export(
         prune=prune,
         say=typer.echo,
     )
+
+
+@app.command()
+def publish(
+    run: Annotated[Path, typer.Argument(help="The folder of a finished training run.")],
+    folder: Annotated[
+        Path, typer.Argument(help="saved_models/NAME: gets the model, a served version, a card.")
+    ],
+    data_dir: DataDirOption = None,
+    overwrite: OverwriteOption = False,
+) -> None:
+    """Publish a finished run: its model, a version for TensorFlow Serving and a card."""
+    start().publish(run, folder, data_dir=data_dir, overwrite=overwrite, say=typer.echo)
 
 
 @app.command(cls=SeveralValues)

@@ -9,63 +9,193 @@ import typer
 
 from tfvae.cli.app import app, start
 from tfvae.cli.options import (
-    DataDirOption,
     JsonOption,
-    NumSamplesOption,
     SeveralValues,
     StrategyOption,
 )
 from tfvae.errors import InputError
-from tfvae.settings import Binarization, Network, Precision, TrainingSettings
+from tfvae.settings import (
+    Activation,
+    Binarization,
+    DecoderBias,
+    LearningRateSchedule,
+    Network,
+    ObjectiveName,
+    Precision,
+    TrainingSettings,
+)
+
+# How `--help` groups the options.
+DATA, MODEL, OBJECTIVE, OPTIMIZATION = "Data", "Model", "Objective", "Optimization"
 
 
 @app.command(cls=SeveralValues)
 def train(
+    recipe: Annotated[
+        str | None,
+        typer.Option(
+            help="Settings of a model of the literature, see `tfvae recipes`; options go over them."
+        ),
+    ] = None,
     dataset: Annotated[
         str | None,
         typer.Option(
+            rich_help_panel=DATA,
             help="digits, mnist, ...: any TFDS data set with one image a record.",
             show_default="digits",
         ),
     ] = None,
-    data_dir: DataDirOption = None,
+    data_dir: Annotated[
+        str | None, typer.Option(rich_help_panel=DATA, help="The TFDS data directory.")
+    ] = None,
     binarization: Annotated[
         Binarization | None,
-        typer.Option(help="How grey images become binary.", show_default="dynamic"),
+        typer.Option(
+            rich_help_panel=DATA, help="How grey images become binary.", show_default="dynamic"
+        ),
     ] = None,
     network: Annotated[
-        Network | None, typer.Option(help="The kind of encoder and decoder.", show_default="mlp")
+        Network | None,
+        typer.Option(
+            rich_help_panel=MODEL, help="The kind of encoder and decoder.", show_default="mlp"
+        ),
     ] = None,
     latent_dim: Annotated[
-        int | None, typer.Option(help="The number of latent dimensions.", show_default="32")
+        int | None,
+        typer.Option(
+            rich_help_panel=MODEL, help="The number of latent dimensions.", show_default="32"
+        ),
     ] = None,
     hidden: Annotated[
         list[int] | None,
         typer.Option(
-            help="Units of the hidden layers of an mlp, from the image on.",
-            show_default="512 512",
+            rich_help_panel=MODEL,
+            help="Units of the hidden layers, from the image on; one for a conv or resnet.",
+            show_default="512 512; 256",
+        ),
+    ] = None,
+    filters: Annotated[
+        list[int] | None,
+        typer.Option(
+            rich_help_panel=MODEL,
+            help="Filters of the stages of a conv or resnet, from the image on.",
+            show_default="32 64",
+        ),
+    ] = None,
+    blocks: Annotated[
+        int | None,
+        typer.Option(
+            rich_help_panel=MODEL,
+            help="Residual blocks of each stage of a resnet.",
+            show_default="2",
+        ),
+    ] = None,
+    batch_normalization: Annotated[
+        bool | None,
+        typer.Option(
+            "--batch-normalization",
+            rich_help_panel=MODEL,
+            help="Before each activation of a resnet's blocks.",
+            show_default="no",
+        ),
+    ] = None,
+    activation: Annotated[
+        Activation | None,
+        typer.Option(
+            rich_help_panel=MODEL,
+            help="Of the hidden layers; glu (gated layers) for an mlp only.",
+            show_default="relu; elu for a resnet",
+        ),
+    ] = None,
+    decoder_bias: Annotated[
+        DecoderBias | None,
+        typer.Option(
+            rich_help_panel=MODEL,
+            help="Of the logits at the start; data_mean gives each pixel its mean probability.",
+            show_default="zeros",
+        ),
+    ] = None,
+    initial_model: Annotated[
+        str | None,
+        typer.Option(
+            rich_help_panel=MODEL,
+            help="A .keras file, run or pretrained model, whose weights training starts from.",
         ),
     ] = None,
     precision: Annotated[
-        Precision | None, typer.Option(help="A Keras dtype policy.", show_default="float32")
+        Precision | None,
+        typer.Option(rich_help_panel=MODEL, help="A Keras dtype policy.", show_default="float32"),
+    ] = None,
+    objective: Annotated[
+        ObjectiveName | None,
+        typer.Option(rich_help_panel=OBJECTIVE, help="What is maximised.", show_default="elbo"),
+    ] = None,
+    latents_per_image: Annotated[
+        int | None,
+        typer.Option(
+            rich_help_panel=OBJECTIVE,
+            help="Latents that the objective draws in a step.",
+            show_default="1",
+        ),
     ] = None,
     beta: Annotated[
-        float | None, typer.Option(help="The weight of the KL.", show_default="1")
+        float | None,
+        typer.Option(rich_help_panel=OBJECTIVE, help="The weight of the KL.", show_default="1"),
     ] = None,
     warmup_epochs: Annotated[
         int | None,
-        typer.Option(help="First epochs in which that weight rises from 0.", show_default="0"),
+        typer.Option(
+            rich_help_panel=OBJECTIVE,
+            help="First epochs in which that weight rises from 0.",
+            show_default="0",
+        ),
+    ] = None,
+    free_bits: Annotated[
+        float | None,
+        typer.Option(
+            rich_help_panel=OBJECTIVE,
+            help="Nats that the KL of each latent has free.",
+            show_default="0",
+        ),
     ] = None,
     learning_rate: Annotated[
         float | None,
-        typer.Option(help="At the start; it falls along a cosine.", show_default="0.001"),
+        typer.Option(
+            rich_help_panel=OPTIMIZATION, help="Of Adam, at the start.", show_default="0.001"
+        ),
+    ] = None,
+    learning_rate_schedule: Annotated[
+        LearningRateSchedule | None,
+        typer.Option(
+            rich_help_panel=OPTIMIZATION,
+            metavar="<schedule>",
+            help="cosine to 0, constant, or piecewise down to a tenth.",
+            show_default="cosine",
+        ),
+    ] = None,
+    gradient_clipping: Annotated[
+        float | None,
+        typer.Option(
+            rich_help_panel=OPTIMIZATION,
+            help="The greatest norm of the gradient.",
+            show_default="none",
+        ),
+    ] = None,
+    average_weights: Annotated[
+        float | None,
+        typer.Option(
+            rich_help_panel=OPTIMIZATION,
+            help="Validate and keep a moving average of the weights, of this momentum (0.999).",
+            show_default="off",
+        ),
     ] = None,
     batch_size: Annotated[
-        int | None, typer.Option(help="Images a step.", show_default="128")
+        int | None, typer.Option(rich_help_panel=DATA, help="Images a step.", show_default="128")
     ] = None,
     epochs: Annotated[
         int | None,
         typer.Option(
+            rich_help_panel=OPTIMIZATION,
             help="Passes over the training images.",
             show_default="as many as make 40,000 steps, from 50 to 200",
         ),
@@ -73,7 +203,8 @@ def train(
     patience: Annotated[
         int | None,
         typer.Option(
-            help="Epochs without a better validation ELBO until training stops.",
+            rich_help_panel=OPTIMIZATION,
+            help="Epochs without a better validation objective until training stops.",
             show_default="a tenth of the epochs, at least 10",
         ),
     ] = None,
@@ -103,7 +234,12 @@ def train(
             help="The folder of the run, new or empty.", show_default="runs/DATASET-NUMBER"
         ),
     ] = None,
-    num_samples: NumSamplesOption = 500,
+    num_samples: Annotated[
+        int | None,
+        typer.Option(
+            help="Importance samples an image, for log p(x).", show_default="500, or the recipe's"
+        ),
+    ] = None,
     json: JsonOption = None,
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Write summaries for TensorBoard.")
@@ -115,16 +251,29 @@ def train(
     """
     settings = TrainingSettings.merged(
         resume / "settings.json" if resume and not config else config,
+        recipe=recipe,
         dataset=dataset,
         data_dir=data_dir,
         binarization=binarization,
         network=network,
         latent_dim=latent_dim,
         hidden=hidden or None,
+        filters=filters or None,
+        blocks=blocks,
+        batch_normalization=batch_normalization,
+        activation=activation,
+        decoder_bias=decoder_bias,
+        initial_model=initial_model,
         precision=precision,
+        objective=objective,
+        latents_per_image=latents_per_image,
         beta=beta,
         warmup_epochs=warmup_epochs,
+        free_bits=free_bits,
         learning_rate=learning_rate,
+        learning_rate_schedule=learning_rate_schedule,
+        gradient_clipping=gradient_clipping,
+        average_weights=average_weights,
         batch_size=batch_size,
         epochs=epochs,
         patience=patience,

@@ -22,6 +22,7 @@ def write_model_card(
     data: str,
     numbers: Mapping[str, float],
     command: str,
+    sections: Mapping[str, str] | None = None,
     overwrite: bool = False,
 ) -> Path:
     """Writes `<folder>/card/README.md`, beside `<folder>/model.keras` and the versions.
@@ -32,6 +33,7 @@ def write_model_card(
         data: What it was trained and evaluated on, a sentence or more of Markdown.
         numbers: What was measured on held-out images; `name` and `name_stderr` make one line.
         command: What trains it again.
+        sections: Further sections of Markdown, by heading.
         overwrite: Whether a card that is there is replaced.
 
     Returns:
@@ -51,6 +53,7 @@ def write_model_card(
             data=data,
             numbers=numbers,
             command=command,
+            sections=sections or {},
             pictures=sorted(path.parent.glob("*.png")),
         )
         with written_whole(path) as beside:
@@ -60,7 +63,7 @@ def write_model_card(
     return path
 
 
-def _card(vae, *, name, data, numbers, command, pictures):
+def _card(vae, *, name, data, numbers, command, sections, pictures):
     height, width, channels = vae.image_shape
     rows = [
         f"| {key} | {value:.6g}{_plus_minus(numbers.get(key + _STANDARD_ERROR))} |"
@@ -82,6 +85,7 @@ def _card(vae, *, name, data, numbers, command, pictures):
         "\n".join(["| | |", "|---|---|", *rows]),
         "## Command",
         f"```bash\n{command}\n```",
+        *(part for heading, text in sections.items() for part in (f"## {heading}", text)),
         "## Versions",
         ", ".join(versions),
     ]

@@ -1,0 +1,87 @@
+import re
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfvae import publishing, runs, training
+from tfvae.errors import InputError
+from tfvae.settings import TrainingSettings
+
+
+@pytest.fixture(scope="module")
+def run(digits_data_dir, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    settings = TrainingSettings(
+        data_dir=str(digits_data_dir), latent_dim=2, hidden=[16], epochs=2, seed=3
+    )
+    return training.train(settings, folder, num_importance_samples=10, say=lambda line: None)
+
+
+@pytest.fixture(scope="module")
+def published(run, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("saved_models") / "small"
+    return folder, publishing.publish(run.folder, folder)
+
+
+def test_the_published_model_is_that_of_the_run_without_its_optimizer(run, published):
+    folder, _ = published
+    vae = runs.load_vae(folder)
+    assert not vae.compiled
+    images = run.vae.sample(5, seed=0)
+    np.testing.assert_array_equal(vae.predict(images), run.vae.predict(images))
+    served = tf.saved_model.load(folder / "1").signatures["encode"](images=images)
+    np.testing.assert_allclose(served["mean"], vae.encode(images).mean(), atol=1e-5)
+    size = (folder / runs.MODEL).stat().st_size
+    assert size < 0.6 * (run.folder / runs.MODEL).stat().st_size
+
+
+def test_the_settings_lead_to_the_data_but_to_no_machine(run, published):
+    settings = runs.settings_beside(published[0])
+    assert (settings.dataset, settings.latent_dim, settings.data_dir) == ("digits", 2, None)
+
+
+def test_the_card_says_what_was_measured_and_how(run, published):
+    folder, card = published
+    text = card.read_text()
+    for name in ("elbo", "log_likelihood"):
+        value, error = re.search(rf"\| {name} \| (\S+) ± (\S+) \|", text).groups()
+        assert float(value) == pytest.approx(run.results[name], rel=1e-4)
+        assert float(error) == pytest.approx(run.results[f"{name}_stderr"], rel=0.05)
+    assert "1,437 images to train on, 180 to choose the epoch, 180 held out" in text
+    assert "Seed 3; 2 epochs of 128 images a step on the ELBO" in text
+    assert "## Intended use and limits" in text
+    assert "](samples.png)" in text
+    assert (folder / "card" / "samples.png").is_file()
+    assert "tfvae train --latent-dim 2 --hidden 16 --epochs 2 --patience 10 --seed 3" in text
+    assert str(folder.parent) not in text
+
+
+def test_a_model_that_is_there_stays(run, published):
+    folder, _ = published
+    with pytest.raises(InputError, match="is there already: give --overwrite"):
+        publishing.publish(run.folder, folder)
+    publishing.publish(run.folder, folder, overwrite=True)
+    assert (folder / "2" / "saved_model.pb").is_file()
+
+
+def test_a_run_that_has_not_ended_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"no finished run in .*--resume"):
+        publishing.publish(tmp_path, tmp_path / "model")
+
+
+def test_the_command_of_a_recipe_is_short():
+    settings = TrainingSettings.merged(recipe="burda2015-iwae", seed=1, data_dir="/data")
+    assert publishing.command_of(settings, 5000) == "tfvae train --recipe burda2015-iwae --seed 1"
+    assert publishing.command_of(settings, 50).endswith("--seed 1 --num-samples 50")
+    settings = TrainingSettings(network="resnet", filters=[8, 9], batch_normalization=True)
+    expected = "tfvae train --network resnet --filters 8 9 --batch-normalization"
+    assert publishing.command_of(settings, 500) == expected
+
+
+def test_the_card_of_a_recipe_names_the_paper(run):
+    settings = TrainingSettings.merged(recipe="burda2015-iwae")
+    text = publishing._training(settings, run.results)
+    assert "the importance-weighted bound of 50 samples" in text
+    assert "Published: -log p(x) of 84.78 nats (Burda, Grosse, Salakhutdinov." in text
+    assert "arXiv:1509.00519" in text

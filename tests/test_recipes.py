@@ -1,0 +1,126 @@
+import dataclasses
+import datetime
+import json
+import subprocess
+import sys
+import zipfile
+
+import numpy as np
+import pytest
+from conftest import REPOSITORY
+
+from tfvae import objectives, recipes, training
+from tfvae.errors import InputError
+from tfvae.recipes import reading
+from tfvae.settings import TrainingSettings
+
+PUBLISHED = {
+    "burda2015-vae": ("1509.00519", 86.76),
+    "burda2015-iwae": ("1509.00519", 84.78),
+    "tomczak2018-vae": ("1705.07120", 84.50),
+    "tomczak2018-vae-static": ("1705.07120", 88.56),
+    "pythae-vae": ("2206.08309", 89.78),
+    "kingma2016-resnet-vae": ("1606.04934", 81.08),
+}
+
+
+def test_recipes_are_those_of_the_literature():
+    found = {name: recipes.load(name).paper for name in recipes.names()}
+    numbers = {name: (paper.arxiv, paper.negative_log_likelihood) for name, paper in found.items()}
+    assert numbers == PUBLISHED
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_numbers_of_ours_are_possible(name):
+    recipe = recipes.load(name)
+    assert recipe.num_importance_samples == 5000
+    for result in recipe.ours:
+        assert 70 < result.negative_log_likelihood < 100
+        assert 0 < result.standard_error < 1
+        assert result.seconds > 0
+        assert isinstance(result.date, datetime.date)
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_recipes_build_and_learn(name):
+    settings = TrainingSettings.merged(recipe=name, epochs=1)
+    vae = training.build_vae(settings, (28, 28, 1))
+    training.compile_vae(vae, settings, steps_per_epoch=1)
+    assert isinstance(vae.objective, objectives.IWAE if "iwae" in name else objectives.ELBO)
+    images = np.random.default_rng(0).integers(0, 2, (4, 28, 28, 1)).astype(np.float32)
+    before = vae.get_weights()
+    history = vae.fit(images, batch_size=4, verbose=0).history
+    assert np.isfinite(history["loss"]).all()
+    changed = [(a != b).any() for a, b in zip(before, vae.get_weights(), strict=True)]
+    assert any(changed)
+
+
+def test_networks_are_those_of_the_papers():
+    def shapes(name):
+        vae = training.build_vae(TrainingSettings.merged(recipe=name), (28, 28, 1))
+        return [
+            tuple(weight.shape)
+            for network in (vae.encoder, vae.decoder)
+            for weight in network.weights
+            if len(weight.shape) == 2
+        ]
+
+    burda = [(784, 200), (200, 200), (200, 100), (50, 200), (200, 200), (200, 784)]
+    assert shapes("burda2015-vae") == shapes("burda2015-iwae") == burda
+    # Of a gated layer, both parts lie in one matrix.
+    gated = [(784, 600), (300, 600), (300, 80), (40, 600), (300, 600), (300, 784)]
+    assert shapes("tomczak2018-vae") == shapes("tomczak2018-vae-static") == gated
+    assert shapes("pythae-vae") == [(784, 400), (400, 80), (40, 400), (400, 784)]
+
+
+def test_a_name_that_is_not_known_is_told_the_nearest():
+    with pytest.raises(InputError, match=r"no recipe 'burda2015vae': did you mean burda2015-vae\?"):
+        recipes.load("burda2015vae")
+    with pytest.raises(InputError, match=r"no recipe 'x': known are burda2015-iwae, burda2015-vae"):
+        recipes.load("x")
+
+
+def test_results_are_read(monkeypatch, tmp_path):
+    text = (REPOSITORY / "tfvae" / "recipes" / "pythae-vae.toml").read_text()
+    text += (
+        "\n[[ours]]\nnegative_log_likelihood = 88.9\nstandard_error = 0.25\nseed = 1\n"
+        "seconds = 1200.0\ndate = 2026-11-23\n"
+    )
+    (tmp_path / "mine.toml").write_text(text)
+    monkeypatch.setattr(reading.resources, "files", lambda package: tmp_path)
+    assert recipes.names() == ["mine"]
+    (result,) = recipes.load("mine").ours
+    assert (result.negative_log_likelihood, result.seed) == (88.9, 1)
+    assert result.date == datetime.date(2026, 11, 23)
+
+
+def test_settings_go_over_the_recipe(tmp_path):
+    settings = TrainingSettings.merged(recipe="burda2015-iwae", seed=3, epochs=7)
+    assert (settings.recipe, settings.seed, settings.epochs) == ("burda2015-iwae", 3, 7)
+    assert (settings.objective, settings.latents_per_image) == ("iwae", 50)
+    assert settings.num_importance_samples == 5000
+    assert TrainingSettings().num_importance_samples == 500
+    # So also the settings that a run has written, which are all there.
+    (tmp_path / "settings.json").write_text(settings.to_json())
+    assert TrainingSettings.merged(tmp_path / "settings.json") == settings
+    (tmp_path / "mine.toml").write_text('recipe = "burda2015-iwae"\nlatents_per_image = 5\n')
+    mine = TrainingSettings.merged(tmp_path / "mine.toml")
+    expected = TrainingSettings.merged(recipe="burda2015-iwae")
+    assert mine == dataclasses.replace(expected, latents_per_image=5)
+
+
+@pytest.mark.slow
+def test_the_wheel_holds_recipes_and_pretrained_models(tmp_path):
+    command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--wheel-dir", tmp_path]
+    subprocess.run([*command, REPOSITORY], check=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+    assert {f"tfvae/recipes/{name}.toml" for name in PUBLISHED} <= names
+    for file in (REPOSITORY / "saved_models").glob("*/model.keras"):
+        assert f"tfvae/saved_models/{file.parent.name}/model.keras" in names
+
+
+def test_json_of_a_recipe_names_it():
+    settings = TrainingSettings.merged(recipe="pythae-vae")
+    assert json.loads(settings.to_json())["recipe"] == "pythae-vae"

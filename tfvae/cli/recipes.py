@@ -1,0 +1,26 @@
+"""`tfvae recipes`."""
+
+import typer
+
+from tfvae import recipes
+from tfvae.cli.app import app
+
+
+@app.command(name="recipes")
+def list_recipes() -> None:
+    """List the recipes of `tfvae train --recipe`, with the published numbers and ours."""
+    typer.echo("-log p(x) of the test images, in nats per image, mean ± standard error:\n")
+    for name in recipes.names():
+        recipe = recipes.load(name)
+        paper = recipe.paper
+        ours = [
+            f"{result.negative_log_likelihood:.2f} ± {result.standard_error:.2f}"
+            for result in recipe.ours
+        ]
+        place = f"arXiv:{paper.arxiv}, " if paper.arxiv else ""
+        typer.echo(f"{name}: {recipe.summary}")
+        doubt = "" if paper.is_checked else " (quoted from memory, not read in the paper)"
+        typer.echo(f"  published  {paper.negative_log_likelihood:.2f}{doubt}")
+        typer.echo(f"  ours       {', '.join(ours) or 'not measured'}")
+        typer.echo(f"  {paper.authors} {paper.year}, {place}{paper.table}\n")
+    typer.echo("Run one with `tfvae train --recipe NAME`.")

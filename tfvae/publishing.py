@@ -1,0 +1,166 @@
+"""From the folder of a finished run to a model that others load, serve and judge by its card."""
+
+import dataclasses
+import json
+import shlex
+import shutil
+from pathlib import Path
+from typing import Any
+
+from tfvae import initialization, recipes, runs, serving, training
+from tfvae.datasets import describe_dataset
+from tfvae.errors import InputError
+from tfvae.files import written_whole
+from tfvae.settings import TrainingSettings
+from tfvae.vae import VAE
+
+NUMBERS = (
+    "elbo",
+    "reconstruction",
+    "kl",
+    "log_likelihood",
+    "posterior_gap",
+    "bits_per_dim",
+    "active_units",
+    "num_images",
+    "num_importance_samples",
+)
+PICTURES = ("samples", "reconstructions", "training_curves")
+
+# Of the machine that trained it, not of the model.
+_OF_MACHINE = ("data_dir", "strategy")
+
+
+def publish(
+    run: Path, folder: Path, *, data_dir: str | None = None, overwrite: bool = False
+) -> Path:
+    """Publishes a finished run: the model without its optimizer, a served version, and a card.
+
+    Args:
+        run: The folder of the run.
+        folder: `saved_models/<model>`; a served version is added to those that are there.
+        data_dir: The TFDS data directory, where it is not that of the run any more.
+        overwrite: Whether a model that is there already is replaced.
+
+    Returns:
+        The path of the card.
+
+    Raises:
+        InputError: If the run has not ended, or a model is there already.
+        OSError: If something cannot be written.
+    """
+    if not (run / runs.RESULTS).is_file():
+        raise InputError(
+            f"there is no finished run in {run}: its {runs.RESULTS} is missing. `tfvae train "
+            f"--resume {run}` goes on with a run that was killed"
+        )
+    if (folder / runs.MODEL).exists() and not overwrite:
+        raise InputError(f"{folder / runs.MODEL} is there already: give --overwrite to replace it")
+    settings = TrainingSettings.merged(run / runs.SETTINGS, data_dir=data_dir)
+    results = json.loads((run / runs.RESULTS).read_text(encoding="utf-8"))
+    vae = _without_optimizer(runs.load_vae(run))
+    folder.mkdir(parents=True, exist_ok=True)
+    with written_whole(folder / runs.MODEL) as path:
+        vae.save(path)
+    portable = dataclasses.replace(settings, data_dir=None, strategy="auto")
+    runs.write_text(folder / runs.SETTINGS, portable.to_json())
+    serving.export_saved_model(vae, folder)
+    (folder / "card").mkdir(exist_ok=True)
+    for picture in PICTURES:
+        if (run / f"{picture}.png").is_file():
+            with written_whole(folder / "card" / f"{picture}.png") as path:
+                shutil.copyfile(run / f"{picture}.png", path)
+    names = [name for key in NUMBERS for name in (key, f"{key}_stderr") if name in results]
+    return serving.write_model_card(
+        vae,
+        folder,
+        data=_data(settings),
+        numbers={name: results[name] for name in names},
+        command=command_of(settings, results["num_importance_samples"]),
+        sections={
+            "Training": _training(settings, results),
+            "Intended use and limits": _limits(settings, vae),
+        },
+        overwrite=overwrite,
+    )
+
+
+def command_of(settings: TrainingSettings, num_importance_samples: int) -> str:
+    """The command that trains again with the same settings.
+
+    Args:
+        settings: The settings.
+        num_importance_samples: Latents per image for log p(x) of the held-out images.
+    """
+    usual = TrainingSettings.merged(recipe=settings.recipe)
+    words = ["tfvae", "train"]
+    for field in dataclasses.fields(settings):
+        value = getattr(settings, field.name)
+        is_usual = value == getattr(usual, field.name) and field.name != "recipe"
+        if value is None or is_usual or field.name in _OF_MACHINE:
+            continue
+        words.append(f"--{field.name.replace('_', '-')}")
+        if not isinstance(value, bool):
+            words += map(str, value) if isinstance(value, tuple) else [str(value)]
+    if num_importance_samples != settings.num_importance_samples:
+        words += ["--num-samples", str(num_importance_samples)]
+    return shlex.join(words)
+
+
+def _without_optimizer(vae: VAE) -> VAE:
+    """An equal model that is not compiled: the state of Adam is twice the size of the weights."""
+    copy = VAE.from_config(vae.get_config())
+    initialization.copy_weights(vae, copy)
+    return copy
+
+
+def _data(settings):
+    description = describe_dataset(settings.dataset, settings.data_dir)
+    counts, (height, width, _) = description.num_examples, description.image_shape
+    sampled = {
+        "dynamic": "dynamic binarisation; the held-out images were sampled once, from seed "
+        f"{training.EVALUATION_SEED}",
+        "fixed": "binarised once by sampling",
+        "threshold": "binarised at a half",
+        "none": "as they are stored",
+    }
+    return (
+        f"`{description.name}`: {counts['train']:,} images to train on, {counts['validation']:,} "
+        f"to choose the epoch, {counts['test']:,} held out, {height} x {width} pixels, "
+        f"{sampled[settings.binarization]}."
+    )
+
+
+def _training(settings: TrainingSettings, results: dict[str, Any]) -> str:
+    objective = {
+        "elbo": "the ELBO",
+        "iwae": f"the importance-weighted bound of {settings.latents_per_image} samples",
+    }[settings.objective]
+    text = (
+        f"Seed {settings.seed}; {results['epochs']} epochs of {settings.batch_size} images a step "
+        f"on {objective}, in {results['seconds']:,.0f} seconds; the weights are those of epoch "
+        f"{results['best_epoch']}, the best on the validation images."
+    )
+    if settings.recipe is None:
+        return text
+    recipe = recipes.load(settings.recipe)
+    paper = recipe.paper
+    doubt = "" if paper.is_checked else ", quoted from memory and not read in the paper"
+    place = f", arXiv:{paper.arxiv}" if paper.arxiv else ""
+    return (
+        f"{text}\n\nRecipe `{recipe.name}`: {recipe.summary}. Published: -log p(x) of "
+        f"{paper.negative_log_likelihood:.2f} nats{doubt} ({paper.authors}. {paper.title}. "
+        f"{paper.year}{place}; {paper.table}; {paper.estimator})."
+    )
+
+
+def _limits(settings, vae):
+    height, width, _ = vae.image_shape
+    return (
+        "For experiments with likelihoods, posteriors and samples, as weights to start training "
+        f"from (`--initial-model`), and to compare numbers with. It models {height} x {width} "
+        f"images like those of `{settings.dataset}`, and its samples resemble them. Its likelihood "
+        "of other images says little, high values included; q(Z|x) is an approximation of the "
+        "posterior, as far off as the posterior gap says. It was made to decide nothing about "
+        "anyone."
+    )
