@@ -28,6 +28,7 @@ from tfvae.datasets import DatasetDescription, describe_dataset, load_dataset
 from tfvae.errors import WorkerLostError
 from tfvae.figures import save_figure
 from tfvae.files import written_whole
+from tfvae.loops import STEPS_PER_EXECUTION
 from tfvae.progress import Progress
 from tfvae.replicas import has_several_workers
 from tfvae.resuming import Backup
@@ -45,9 +46,6 @@ STAGES = 8
 
 # Of the noise that makes binary images of grey ones to evaluate on, whatever the seed of training.
 EVALUATION_SEED = 0
-
-# In one execution of the compiled loop: enough that what Keras does between two is not felt.
-STEPS_PER_EXECUTION = 16
 
 
 @dataclasses.dataclass(frozen=True)
