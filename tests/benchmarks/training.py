@@ -143,8 +143,9 @@ def run(name: str, contestants: dict[str, Contestant], settings: argparse.Namesp
     num_images = num_steps * problem.batch_size
     images = evaluation.load_images(f"train[:{num_images}]", settings.data_dir)
     data = evaluation.initial_data(problem, images, settings.data_dir)
-    rates = {contestant: [] for contestant in contestants}
-    idle_shares, bounds, failures = {}, {}, {}
+    seconds = {contestant: [] for contestant in contestants}
+    idle_cpu = dict.fromkeys(contestants, 0.0)
+    bounds, failures = {}, {}
 
     def attempt(contestant, action):
         try:
@@ -157,31 +158,29 @@ def run(name: str, contestants: dict[str, Contestant], settings: argparse.Namesp
         attempt(
             contestant, lambda process=process: process.start(problem, data, settings.rounds + 1)
         )
-    # The first epoch compiles.
-    seconds, idle_cpu = {}, dict.fromkeys(contestants, 0.0)
     for turn in range(settings.rounds + 1):
         print(f"{name}: epoch {turn} of {settings.rounds}", end="\r", file=sys.stderr, flush=True)
         for contestant, process in contestants.items():
             times = None if contestant in failures else attempt(contestant, process.epoch)
-            if turn and times:
-                rates[contestant].append(num_images / times[0])
+            if turn and times:  # The first epoch compiles.
+                seconds[contestant].append(times[0])
                 idle_cpu[contestant] += times[1]
-                seconds.setdefault(contestant, []).append(times[0])
     held_out = evaluation.load_images(f"test[:{evaluation.NUM_IMAGES}]", settings.data_dir)
     for contestant, process in contestants.items():
         trained = None if contestant in failures else attempt(contestant, process.finish)
         if trained:
             bounds[contestant] = evaluation.bound(problem, trained, held_out)
     total = sum(map(sum, seconds.values()))
-    idle_shares = {
-        contestant: idle_cpu[contestant] / max(total - sum(own), 1e-9)
-        for contestant, own in seconds.items()
-    }
+    seconds = {key: values for key, values in seconds.items() if key not in failures}
+    rates = {key: [num_images / time for time in values] for key, values in seconds.items()}
     return {
         "num_images": num_images,
-        "images_per_second": {key: values for key, values in rates.items() if values},
+        "images_per_second": rates,
         "bounds": bounds,
-        "idle_cpu_shares": idle_shares,
+        "idle_cpu_shares": {
+            key: idle_cpu[key] / (total - sum(values)) if len(seconds) > 1 else 0.0
+            for key, values in seconds.items()
+        },
         "failures": failures,
         "targets": targets(name, rates),
     }
@@ -191,8 +190,8 @@ def targets(name, rates):
     """What was reached, of what is to be reached."""
     reached = []
     for ours, peers, at_least in TARGETS[name]:
-        peers = [peer for peer in peers if rates.get(peer)]
-        if peers and rates.get(ours):
+        peers = [peer for peer in peers if peer in rates]
+        if peers and ours in rates:
             peer = max(peers, key=lambda peer: statistics.median(rates[peer]))
             ratios = ratios_of(rates[ours], rates[peer])
             row = {"ours": ours, "peer": peer, "at_least": at_least, "ratios": ratios}

@@ -40,21 +40,23 @@ class Problem:
         return "ELBO" if self.num_samples == 1 else f"IWAE-{self.num_samples}"
 
 
+# The steps of an epoch are a multiple of 16, tfvae's steps of one execution, as almost all steps of
+# an epoch of usual length are in whole executions.
 PROBLEMS = {
     "mlp128": Problem(
         "MLP 784-512-512-32, ELBO", "mlp", {"hidden": (512, 512)}, 32, batch_size=128,
-        num_images=25_600,
+        num_images=24_576,
     ),
     "mlp512": Problem(
         "MLP 784-512-512-32, ELBO", "mlp", {"hidden": (512, 512)}, 32, batch_size=512,
-        num_images=20_480,
+        num_images=16_384,
     ),
     "iwae": Problem(
         "MLP 784-200-200-50, IWAE with 50 samples", "mlp", {"hidden": (200, 200)}, 50,
-        batch_size=100, num_images=3_000, num_samples=50,
+        batch_size=100, num_images=3_200, num_samples=50,
     ),
     "conv": Problem(
-        "default conv network, 32 latents, ELBO", "conv", {}, 32, batch_size=128, num_images=3_840
+        "default conv network, 32 latents, ELBO", "conv", {}, 32, batch_size=128, num_images=4_096
     ),
 }  # fmt: skip
 

@@ -4,6 +4,7 @@ import contextlib
 import importlib
 import multiprocessing
 import os
+import sys
 import time
 import traceback
 from collections.abc import Iterator
@@ -36,7 +37,8 @@ class Turns:
 
     def begin(self) -> None:
         """Waits for the turn."""
-        self._connection.recv()
+        if not self._connection.recv():
+            sys.exit()
         self._began = time.perf_counter(), time.process_time()
 
     def end(self) -> None:
@@ -62,6 +64,7 @@ class Contestant:
         context = multiprocessing.get_context("spawn")
         self._connection, other = context.Pipe()
         self.messages = messages
+        self._failure = None
         self._process = context.Process(
             target=_serve, args=(other, messages, module, options), daemon=True
         )
@@ -69,7 +72,13 @@ class Contestant:
         other.close()
 
     def start(self, problem: Problem, data: Data, num_epochs: int) -> None:
-        """Prepares for the training, which begins with the first call of `epoch`."""
+        """Prepares for the training, which begins with the first call of `epoch`.
+
+        Raises:
+            Failure: If it failed before.
+        """
+        if self._failure:
+            raise self._failure
         self._connection.send((problem, data, num_epochs))
 
     def epoch(self) -> tuple[float, float]:
@@ -78,7 +87,8 @@ class Contestant:
         Raises:
             Failure: If it cannot.
         """
-        self._connection.send("your turn")
+        with contextlib.suppress(OSError):  # What has failed says so when asked.
+            self._connection.send(True)
         return self._receive()
 
     def finish(self) -> Trained | None:
@@ -90,7 +100,7 @@ class Contestant:
         return self._receive()
 
     def stop(self) -> None:
-        """Ends the process, which has finished or not begun."""
+        """Ends the process, which waits for what to do."""
         with contextlib.suppress(OSError):
             self._connection.send(None)
         self._process.join(timeout=10)
@@ -101,8 +111,9 @@ class Contestant:
             answer = self._connection.recv()
         except EOFError:
             self._process.join()
-            raise Failure(f"its process has ended ({self._process.exitcode})") from None
+            answer = Failure(f"its process has ended ({self._process.exitcode})")
         if isinstance(answer, Failure):
+            self._failure = answer
             raise answer
         return answer
 
