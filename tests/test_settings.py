@@ -89,3 +89,8 @@ def test_files_that_are_no_settings_are_refused(name, text, message, tmp_path):
 
 def test_json_holds_every_setting():
     assert set(json.loads(TrainingSettings().to_json())) == set(TrainingSettings.__annotations__)
+
+
+def test_the_bound_that_is_trained_is_the_one_that_is_monitored():
+    assert TrainingSettings(beta=0.5).monitor == "val_elbo"
+    assert TrainingSettings(objective="iwae", latents_per_image=5).monitor == "val_loss"

@@ -162,6 +162,12 @@ class TrainingSettings:
             )
 
     @property
+    def monitor(self) -> str:
+        """The log of an epoch by which the best one is chosen."""
+        # The ELBO at beta = 1; of other objectives, what is maximised.
+        return "val_elbo" if self.objective == "elbo" else "val_loss"
+
+    @property
     def num_importance_samples(self) -> int:
         """Latents per image for log p(x) of the held-out images."""
         if self.recipe is None:

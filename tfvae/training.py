@@ -106,10 +106,7 @@ def train(
     keras.utils.set_random_seed(settings.seed)
     description = describe_dataset(settings.dataset, settings.data_dir)
     best_weights = BestWeights(
-        settings.patience or 1,
-        # The ELBO at beta = 1; for other objectives, what is maximised.
-        monitor="val_elbo" if settings.objective == "elbo" else "val_loss",
-        start_from_epoch=settings.warmup_epochs,
+        settings.patience or 1, settings.monitor, start_from_epoch=settings.warmup_epochs
     )
     is_chief = strategies.is_chief(strategy)
     backup = Backup(backups or folder / runs.BACKUP, best_weights, writes=is_chief)
