@@ -1,10 +1,9 @@
 """A training that may be killed at any moment, and started again to go on.
 
-`python killed.py FOLDER DATA_DIR STRATEGY`: the backups lie in FOLDER; the result, when all epochs
-are done, is FOLDER/result.npz.
+The backups lie in its folder; the result, when all epochs are done, is `result.npz`. It says that
+an epoch has begun with a file `began-NUMBER`, and does not end one while there is a file `hold`.
 """
 
-import sys
 import time
 from pathlib import Path
 
@@ -46,12 +45,21 @@ def main(folder, data_dir, strategy_name):
     schedule = keras.optimizers.schedules.CosineDecay(1e-2, decay_steps=4 * EPOCHS)
     optimizer = keras.optimizers.Adam(schedule, use_ema=True, ema_momentum=0.9)
     vae.compile(optimizer, steps_per_execution=2)
-    pause = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: time.sleep(0.2))
+
+    def pause(epoch, logs):
+        time.sleep(0.2)
+        while (Path(folder) / "hold").exists():
+            time.sleep(0.02)
+
+    moments = keras.callbacks.LambdaCallback(
+        on_epoch_begin=lambda epoch, logs: (Path(folder) / f"began-{epoch}").touch(),
+        on_epoch_end=pause,
+    )
     vae.fit(
         train,
         validation_data=validation,
         epochs=EPOCHS,
-        callbacks=[KLWarmup(6, end=1.0), pause, best_weights, backup],
+        callbacks=[KLWarmup(6, end=1.0), moments, best_weights, backup],
         verbose=0,
     )
     if is_chief:
@@ -61,7 +69,3 @@ def main(folder, data_dir, strategy_name):
             best = {"best_epoch": best_weights.best_epoch, "wait": best_weights.wait}
             np.savez(path, step=step, **backup.history, **best, **weights)
     strategies.wait_for_all(strategy)
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])

@@ -106,7 +106,7 @@ def test_optimizers_of_outside_the_scope_are_made_again_within(two_replicas, ima
         return trained(
             strategy,
             images,
-            optimizer=keras.optimizers.SGD(schedule, momentum=0.5),
+            optimizer=keras.optimizers.SGD(schedule, momentum=0.5, global_clipnorm=1.0),
             objective=tfvae.objectives.ELBO(num_samples=2),
         )
 
@@ -166,9 +166,80 @@ def test_too_small_batches_are_refused(four_replicas, images):
         vae.evaluate(images, batch_size=3, verbose=0)
 
 
-def test_clipping_that_keras_does_too_early_is_refused(two_replicas):
-    with pytest.raises(InputError, match="global_clipnorm does not work on several replicas"):
-        small_vae(two_replicas).compile(keras.optimizers.Adam(global_clipnorm=1.0))
+def gradients_of(vae, replica, infinite=()):
+    """Gradients that differ by variable and replica, and in their sign; not a number in some."""
+    sign = 1.0 - 2.0 * tf.cast(replica, tf.float32)
+    scale = float("inf") if replica in infinite else 1.0
+    return [
+        scale * (2.0 + number % 3 + sign * tf.cumsum(tf.ones_like(variable)))
+        for number, variable in enumerate(vae.trainable_variables)
+    ]
+
+
+@pytest.mark.parametrize(
+    "clipping", [{"clipnorm": 3.0}, {"clipvalue": 2.5}, {"global_clipnorm": 4}]
+)
+def test_what_is_clipped_is_the_gradient_of_the_global_batch(clipping, two_replicas):
+    one, two = small_vae(), small_vae(two_replicas)
+    for vae in (one, two):
+        vae.compile(keras.optimizers.SGD(1.0, **clipping))
+
+    def step():
+        replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+        # Three images here, one there.
+        two.descend(gradients_of(two, replica), 3.0 - 2.0 * tf.cast(replica, tf.float32))
+
+    two_replicas.run(step)
+    mean = [(3 * x + y) / 4 for x, y in zip(*(gradients_of(one, i) for i in (0, 1)), strict=True)]
+    one.optimizer.apply(mean, one.trainable_variables)
+    check_equal((one, {}), (two, {}))
+    assert two.optimizer.iterations == 1
+
+
+def test_steps_of_ones_own_add_up_the_gradients_once(two_replicas):
+    one, two = small_vae(), small_vae(two_replicas)
+    for vae in (one, two):
+        vae.compile(keras.optimizers.SGD(1.0, global_clipnorm=4.0))
+
+    def step():
+        replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+        gradients = gradients_of(two, replica)
+        two.optimizer.apply_gradients(zip(gradients, two.trainable_variables, strict=True))
+
+    two_replicas.run(step)
+    total = [x + y for x, y in zip(*(gradients_of(one, i) for i in (0, 1)), strict=True)]
+    one.optimizer.apply_gradients(zip(total, one.trainable_variables, strict=True))
+    check_equal((one, {}), (two, {}))
+
+
+def test_overflow_on_any_replica_skips_the_step_on_all(two_replicas):
+    vae = small_vae(two_replicas)
+    vae.compile(keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(1.0), initial_scale=64.0))
+    before = vae.get_weights()
+
+    def step(infinite):
+        replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+        vae.descend(gradients_of(vae, replica, infinite), tf.constant(4.0))
+
+    two_replicas.run(step, args=((1,),))
+    assert vae.optimizer.dynamic_scale == 32.0
+    for x, y in zip(before, vae.get_weights(), strict=True):
+        np.testing.assert_array_equal(x, y)
+    two_replicas.run(step, args=((),))
+    first = vae.trainable_variables[0].numpy()
+    # 2, the mean over the replicas, by the scale.
+    np.testing.assert_allclose(before[0] - first, np.full_like(first, 2 / 32), rtol=1e-4)
+
+
+def test_replicas_without_images_do_not_count(two_replicas):
+    def mean():
+        replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+        weight = tf.cast(3 * (1 - replica), tf.float32)
+        return replicas.mean_over_replicas([7.0 * weight / weight, None], weight)
+
+    gradient, nothing = two_replicas.run(mean)
+    assert nothing is None
+    assert list(two_replicas.experimental_local_results(gradient)) == [7.0, 7.0]
 
 
 def test_models_of_outside_the_scope_are_refused(two_replicas):

@@ -1,99 +1,74 @@
 """Runs that are killed and resumed end as if nothing had happened."""
 
-import json
-import os
 import random
-import subprocess
-import sys
 import time
-from pathlib import Path
 
+import forks
+import killed
 import numpy as np
 import pytest
 from killed import EPOCHS
 
-from tfvae import runs, workers
+from tfvae import runs
 from tfvae.errors import InputError
 from tfvae.resuming import Backup
 from tfvae.settings import TrainingSettings
 
-HERE = Path(__file__).parent
-SECONDS_TO_NOTICE = 60  # until a worker must have noticed that another one is gone
-
-
-@pytest.fixture(autouse=True)
-def environment(monkeypatch):
-    path = os.pathsep.join([str(HERE.parent), str(HERE), os.environ.get("PYTHONPATH", "")])
-    monkeypatch.setenv("PYTHONPATH", path)
-    monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "3")
-
-
-def start(folder, data_dir, strategy, count):
-    """Starts the workers of a training."""
-    addresses = [f"127.0.0.1:{port}" for port in workers.free_ports(count)]
-    processes = []
-    for index in range(count):
-        task = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
-        variables = {"TF_CONFIG": json.dumps(task)} if strategy == "multi_worker" else {}
-        arguments = [str(HERE / "killed.py"), str(folder), str(data_dir), strategy]
-        with (folder / f"log-{index}.txt").open("ab") as log:
-            processes.append(
-                subprocess.Popen(
-                    ["timeout", "-s", "KILL", "240", sys.executable, *arguments],
-                    env=os.environ | variables,
-                    stderr=log,
-                    # To kill the process with the `timeout` around it.
-                    start_new_session=True,
-                )
-            )
-    return processes
-
-
-def kill(process):
-    os.killpg(process.pid, 9)
-    process.wait()
-
-
-def end(processes):
-    """Waits for the end of all; their exit codes."""
-    try:
-        return [process.wait(240) for process in processes]
-    finally:
-        for process in processes:
-            if process.poll() is None:
-                kill(process)
+SECONDS_TO_NOTICE = 120  # until a worker must have noticed that another one is gone
 
 
 def train_with_kills(folder, data_dir, strategy, count, num_kills, seed=0):
-    """Kills a training at random moments, and resumes it each time; what it has in the end."""
+    """Kills a training at random moments, and resumes it each time; what it has in the end.
+
+    The first time it is killed, or its chief, before there is a backup; then in later epochs.
+    """
     generator = random.Random(seed)
     folder.mkdir()
-    kills, longest = 0, 0.0
-    while not (folder / "result.npz").exists():
+    (folder / "hold").touch()
+    longest = 0.0
+    for kill in range(num_kills):
+        # Reads what lies there, which is whole.
         done = Backup(folder / "backup").initial_epoch
+        assert (done > 0) == (kill > 1)
         processes = start(folder, data_dir, strategy, count)
-        if kills == num_kills:
-            assert end(processes) == [0] * count, (folder / "log-0.txt").read_text()[-2000:]
-            continue
-        # Not in the minute in which libraries are imported, and so that some epochs are left.
-        while not any((folder / "backup").glob(f"epoch-{done + 1:06d}")):
-            assert all(process.poll() is None for process in processes)
-            assert done < EPOCHS
-            time.sleep(0.02)
-        time.sleep(generator.uniform(0, 0.8))
-        victim, *others = generator.sample(processes, count)
-        kill(victim)
-        began = time.monotonic()
-        kills += 1
-        for other in others:
-            assert other.wait(SECONDS_TO_NOTICE) != 0
-        longest = max(longest, time.monotonic() - began)
-        # Whatever is there under a name of its own is whole.
-        for backup in (folder / "backup").glob("epoch-*"):
-            assert Backup(backup.parent).initial_epoch >= 1
-    print(f"{kills} kills; the others noticed after {longest:.1f} s at most")
+        try:
+            # So that some epochs are left for the other kills.
+            while not (has_backup_after(done, folder) if kill else (folder / "began-0").exists()):
+                assert all(process.is_alive() for process in processes), log_of(folder)
+                time.sleep(0.02)
+            time.sleep(generator.uniform(0, 0.8))
+            victim = generator.choice(processes) if kill else processes[0]
+            victim.kill()
+            victim.join()
+            (folder / "hold").unlink(missing_ok=True)
+            began = time.monotonic()
+            for other in set(processes) - {victim}:
+                other.join(SECONDS_TO_NOTICE)
+                assert other.exitcode not in (None, 0), log_of(folder)
+            longest = max(longest, time.monotonic() - began)
+        finally:
+            forks.end(processes, seconds=0)
+    print(f"{num_kills} kills; the others noticed after {longest:.1f} s at most")
+    (folder / "hold").unlink(missing_ok=True)
+    processes = start(folder, data_dir, strategy, count)
+    assert forks.end(processes) == [0] * len(processes), log_of(folder)
     with np.load(folder / "result.npz") as result:
         return dict(result)
+
+
+def start(folder, data_dir, strategy, count):
+    """Starts the processes of a training."""
+    count = count if strategy == "multi_worker" else None
+    return forks.start(killed.main, str(folder), str(data_dir), strategy, logs=folder, count=count)
+
+
+def has_backup_after(epoch, folder):
+    backups = (folder / "backup").glob("epoch-*")
+    return any(path.name > f"epoch-{epoch:06d}" for path in backups)
+
+
+def log_of(folder):
+    return (folder / "log-0.txt").read_text()[-2000:]
 
 
 def check_undisturbed(result, expected):
@@ -124,12 +99,12 @@ def expected_of(digits_data_dir, tmp_path_factory):
     ("strategy", "count", "num_kills"),
     [
         ("one_device", 1, 3),
-        pytest.param("multi_worker", 2, 3, marks=pytest.mark.slow),
+        ("multi_worker", 2, 3),
         pytest.param("mirrored", 1, 3, marks=pytest.mark.slow),
-        # No more than EPOCHS - 1 kills find an epoch to be in.
-        *(pytest.param("one_device", 1, 10, marks=pytest.mark.slow, id=f"one-{i}") for i in (1, 2)),
         *(
-            pytest.param("multi_worker", 2, 10, marks=pytest.mark.slow, id=f"two-{i}")
+            # A training has no more than EPOCHS - 1 epochs to be killed in.
+            pytest.param(*run, 10, marks=pytest.mark.slow, id=f"{run[0]}-10-{i}")
+            for run in (("one_device", 1), ("multi_worker", 2))
             for i in (1, 2)
         ),
     ],

@@ -1,27 +1,18 @@
 """Several processes on this machine give what one gives."""
 
-import os
 import sys
 import time
 import zlib
-from pathlib import Path
 
+import forks
 import numpy as np
 import pytest
+import worker
 from model_checks import binary_images
 from test_replicas import IMAGE_SHAPE, trained
 
 import tfvae
 from tfvae import workers
-
-HERE = Path(__file__).parent
-PYTHON_PATH = os.pathsep.join([str(HERE.parent), str(HERE), os.environ.get("PYTHONPATH", "")])
-
-
-@pytest.fixture(autouse=True)
-def environment(monkeypatch):
-    monkeypatch.setenv("PYTHONPATH", PYTHON_PATH)
-    monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "2")
 
 
 @pytest.fixture(scope="module")
@@ -31,13 +22,15 @@ def images():
 
 @pytest.fixture(scope="module")
 def one_device(images):
-    return trained(None, images, steps_per_execution=3)
+    return trained(None, images, **worker.compile_arguments())
 
 
-@pytest.mark.parametrize("count", [2, pytest.param(3, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [2, 3])
 def test_workers_train_like_one_device(count, one_device, images, digits_data_dir, tmp_path):
-    command = [sys.executable, str(HERE / "worker.py"), str(tmp_path), str(digits_data_dir)]
-    assert workers.run_local_workers(["timeout", "300", *command], count) == 0
+    processes = forks.start(
+        worker.main, str(tmp_path), str(digits_data_dir), logs=tmp_path, count=count
+    )
+    assert forks.end(processes) == [0] * count, (tmp_path / "log-0.txt").read_text()[-2000:]
     results = [dict(np.load(tmp_path / f"{index}.npz")) for index in range(count)]
 
     # Bit-equal between workers, and close to one device.
@@ -50,9 +43,9 @@ def test_workers_train_like_one_device(count, one_device, images, digits_data_di
         np.testing.assert_allclose(results[0][name], expected, rtol=0, atol=1e-5)
     for name, values in history.items():
         np.testing.assert_allclose(results[0][f"log_{name}"], values, rtol=1e-5, err_msg=name)
-    for worker in results:
+    for result in results:
         expected = vae.predict(images, batch_size=8, verbose=0)
-        np.testing.assert_allclose(worker["predicted"], expected, atol=1e-4)
+        np.testing.assert_allclose(result["predicted"], expected, atol=1e-4)
 
     # Each image is seen by one worker, once an epoch, in the epochs that one process has.
     data = tfvae.load_dataset(
@@ -62,10 +55,10 @@ def test_workers_train_like_one_device(count, one_device, images, digits_data_di
         expected = sorted(
             zlib.crc32(image.tobytes()) for image in data.unbatch().as_numpy_iterator()
         )
-        seen = sorted(number for worker in results for number in worker[epoch])
+        seen = sorted(number for result in results for number in result[epoch])
         assert seen == expected
         assert len(seen) == 180
-        assert all(len(worker[epoch]) for worker in results)
+        assert all(len(result[epoch]) for result in results)
 
 
 def test_failure_of_one_ends_all_and_gives_its_exit_code(monkeypatch):

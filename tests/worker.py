@@ -1,12 +1,9 @@
-"""One worker of several: trains on fixed images, and writes what it has.
+"""One worker of several: trains on fixed images, and writes what it has."""
 
-`python worker.py FOLDER DATA_DIR`, with TF_CONFIG in the environment.
-"""
-
-import sys
 import zlib
 from pathlib import Path
 
+import keras
 import numpy as np
 from model_checks import binary_images
 from test_replicas import IMAGE_SHAPE, trained
@@ -15,10 +12,16 @@ import tfvae
 from tfvae import strategies
 
 
+def compile_arguments():
+    """With an optimizer that clips nearly all gradients."""
+    optimizer = keras.optimizers.Adam(1e-2, epsilon=1e-2, global_clipnorm=1.0)
+    return {"optimizer": optimizer, "steps_per_execution": 3}
+
+
 def main(folder, data_dir):
     strategy = strategies.get("multi_worker", seconds_to_wait=60)
     images = binary_images(33, IMAGE_SHAPE)
-    vae, history = trained(strategy, images, steps_per_execution=3)
+    vae, history = trained(strategy, images, **compile_arguments())
     results = {f"log_{name}": values for name, values in history.items()}
     results |= {f"weight_{number:03d}": weight for number, weight in enumerate(vae.get_weights())}
     results["predicted"] = vae.predict(images, batch_size=8, verbose=0)
@@ -39,7 +42,3 @@ def fingerprints(strategy, data):
         for part in strategy.experimental_local_results(batch)
         for image in part.numpy()
     ]
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])

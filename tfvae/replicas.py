@@ -4,7 +4,7 @@ A replica is one device with a copy of the model. A strategy gives each of them 
 global batch; here the parts become one batch again, in the counts, the gradient and the logs.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -25,6 +25,31 @@ def sum_over_replicas(value: tf.Tensor) -> tf.Tensor:
     if context is None or context.num_replicas_in_sync == 1:
         return value
     return context.all_reduce(tf.distribute.ReduceOp.SUM, value)
+
+
+def mean_over_replicas(
+    gradients: Sequence[tf.Tensor | None], weight: tf.Tensor
+) -> Sequence[tf.Tensor | None]:
+    """The mean of the gradients of the replicas, on each replica; they themselves where one is.
+
+    The weights travel with the gradients, because every exchange has its price.
+
+    Args:
+        gradients: Of the mean loss over the images of this replica; None is left alone.
+        weight: The number of those images, a scalar.
+    """
+    context = tf.distribute.get_replica_context()
+    if context is None or context.num_replicas_in_sync == 1:
+        return gradients
+    # Not the gradient of no images at all, which is not a number.
+    weighted = [
+        tf.math.multiply_no_nan(tf.convert_to_tensor(gradient), tf.cast(weight, gradient.dtype))
+        for gradient in gradients
+        if gradient is not None
+    ]
+    *sums, num_images = context.all_reduce(tf.distribute.ReduceOp.SUM, [*weighted, weight])
+    means = iter(total / tf.cast(num_images, total.dtype) for total in sums)
+    return [None if gradient is None else next(means) for gradient in gradients]
 
 
 def has_several_workers(strategy: tf.distribute.Strategy) -> bool:
@@ -73,22 +98,43 @@ class ReplicatedModel(keras.Model):
 
         Args:
             part: Has `get_config` and `from_config`.
-
-        Raises:
-            InputError: If it is an optimizer that Keras would let clip the gradient of each replica
-                instead of theirs together.
         """
         if not self.is_replicated:
             return part
-        for clipping in ("clipnorm", "clipvalue", "global_clipnorm"):
-            several = self.distribute_strategy.num_replicas_in_sync > 1
-            if several and getattr(part, clipping, None):
-                raise InputError(
-                    f"{clipping} does not work on several replicas: Keras clips the gradient of "
-                    "each of them before it adds them up, which is not the clipped gradient of "
-                    "the batch; leave it out, or lower the learning rate"
-                )
         return type(part).from_config(part.get_config())
+
+    def add_up_first(self, optimizer: keras.optimizers.Optimizer) -> None:
+        """Has an optimizer add up the gradients of the replicas before it does anything else.
+
+        Keras's clips the gradient of each replica, and looks for infinities in that of the first
+        alone, before it adds them up.
+
+        Args:
+            optimizer: Is changed, where there is a strategy.
+        """
+        if not self.is_replicated:
+            return
+        inner = getattr(optimizer, "inner_optimizer", optimizer)
+        inner._all_reduce_sum_gradients = lambda gradients_and_variables: gradients_and_variables
+
+        def apply(gradients, trainable_variables=None):
+            sums = [
+                None if gradient is None else sum_over_replicas(gradient) for gradient in gradients
+            ]
+            type(optimizer).apply(optimizer, sums, trainable_variables)
+
+        optimizer.apply = apply
+
+    def descend(self, gradients: Sequence[tf.Tensor | None], num_images: tf.Tensor) -> None:
+        """Takes one step of the optimizer along the gradient of the global batch.
+
+        Args:
+            gradients: Of the mean loss over the images of this replica.
+            num_images: The number of those.
+        """
+        means = mean_over_replicas(gradients, num_images)
+        # Not the one above, which would add them up once more.
+        type(self.optimizer).apply(self.optimizer, means, self.trainable_variables)
 
     def heavy(self, function: Callable) -> Callable:
         """The same function, compiled by XLA if `jit_compile` was asked for under a strategy.

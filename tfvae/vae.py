@@ -13,7 +13,6 @@ from tfvae.images import check_images
 from tfvae.loops import Inputs, LoopedModel
 from tfvae.metrics import TermMeans
 from tfvae.randomness import next_replica_seed, stateless_seed
-from tfvae.replicas import sum_over_replicas
 
 tfd = tfp.distributions
 
@@ -264,6 +263,7 @@ class VAE(LoopedModel):
             self.objective = self.made_in_scope(objectives.get(objective))
             optimizer = optimizers.fuse(self.made_in_scope(keras.optimizers.get(optimizer)))
             super().compile(optimizer=optimizer, **kwargs)
+            self.add_up_first(self.optimizer)
             # Now rather than in the first step, so that a file always holds the same variables.
             self.optimizer.build(self.trainable_variables)
             self.term_means = TermMeans()
@@ -359,30 +359,32 @@ class VAE(LoopedModel):
     def train_on(self, inputs: Inputs) -> None:
         """One step up the gradient, once the noise is drawn."""
         num_images = self._num_images(inputs)
-        terms, loss, gradients = self.heavy(self._descend)(inputs, num_images)
-        # Which adds up the gradients of the replicas.
-        self.optimizer.apply_gradients(zip(gradients, self.trainable_variables, strict=True))
-        self.term_means.update_state(terms, loss * num_images, sample_weight=inputs.sample_weight)
+        terms, loss, gradients = self.heavy(self._differentiate)(inputs)
+        self.descend(gradients, num_images)
+        self._log(terms, loss, inputs)
 
     def test_on(self, inputs: Inputs) -> None:
         """The terms of the objective, once the noise is drawn."""
-        num_images = self._num_images(inputs)
-        terms, loss = self.heavy(self._evaluate)(inputs, num_images)
-        self.term_means.update_state(terms, loss * num_images, sample_weight=inputs.sample_weight)
+        terms, loss = self.heavy(self._evaluate)(inputs)
+        self._log(terms, loss, inputs)
+
+    def _log(self, terms, loss, inputs):
+        loss_total = tf.math.multiply_no_nan(loss, self._num_images(inputs))
+        self.term_means.update_state(terms, loss_total, sample_weight=inputs.sample_weight)
 
     def _num_images(self, inputs):
-        """The number of images of the global batch."""
-        return sum_over_replicas(tf.cast(tf.shape(inputs.images)[0], self.distribution_dtype))
+        """The number of images of this replica."""
+        return tf.cast(tf.shape(inputs.images)[0], self.distribution_dtype)
 
-    def _descend(self, inputs, num_images):
+    def _differentiate(self, inputs):
         with tf.GradientTape() as tape:
-            terms, loss = self._evaluate(inputs, num_images, training=True)
+            terms, loss = self._evaluate(inputs, training=True)
             scaled_loss = self.optimizer.scale_loss(loss)
         return terms, loss, tape.gradient(scaled_loss, self.trainable_variables)
 
-    def _evaluate(self, inputs, num_images, training=False):
+    def _evaluate(self, inputs, training=False):
         terms = self._terms(self.objective, inputs.images, noise=inputs.noise, training=training)
-        return terms, self._loss(terms, inputs.sample_weight, num_images)
+        return terms, self._loss(terms, inputs)
 
     def _terms(self, objective, images, *, noise, training=False):
         return objective(
@@ -393,15 +395,11 @@ class VAE(LoopedModel):
             noise=noise,
         )
 
-    def _loss(self, terms, sample_weight, num_images):
-        """What is minimised: as Keras has it, the sum over the batch by the size of the batch.
-
-        On each of several replicas, its share of that: of the sum over the global batch, and of
-        the losses of the networks.
-        """
+    def _loss(self, terms, inputs):
+        """What is minimised: as Keras has it, the sum over the batch by the size of the batch."""
         losses = -terms.objective
-        if sample_weight is not None:
-            losses *= tf.reshape(tf.cast(sample_weight, losses.dtype), [-1])
-        loss = tf.reduce_sum(losses) / tf.cast(num_images, losses.dtype)
-        num_replicas = self.distribute_strategy.num_replicas_in_sync
-        return tf.add_n([loss, *(tf.cast(x, loss.dtype) / num_replicas for x in self.losses)])
+        if inputs.sample_weight is not None:
+            losses *= tf.reshape(tf.cast(inputs.sample_weight, losses.dtype), [-1])
+        # The part of a replica may be empty.
+        loss = tf.reduce_sum(losses) / tf.maximum(tf.cast(tf.size(losses), losses.dtype), 1)
+        return tf.add_n([loss, *(tf.cast(x, loss.dtype) for x in self.losses)])

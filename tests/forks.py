@@ -1,0 +1,61 @@
+"""Training processes that start at once: forked from one that has imported the libraries.
+
+What is forked has not started TensorFlow, so that devices, threads and clusters are its own.
+"""
+
+import json
+import multiprocessing
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from tfvae import workers
+
+SECONDS = 600  # that a process may live, whatever becomes of the one that waits for it
+
+_context = multiprocessing.get_context("forkserver")
+_context.set_forkserver_preload(["killed", "worker"])
+
+
+def start(
+    main: Callable, *arguments: str, logs: Path, count: int | None = None
+) -> list[multiprocessing.Process]:
+    """Starts processes.
+
+    Args:
+        main: What each of them runs, of a module that can be imported.
+        *arguments: Of `main`.
+        logs: The folder of what they write to the standard error.
+        count: How many workers of one job they are; None for one that is none.
+    """
+    addresses = [f"127.0.0.1:{port}" for port in workers.free_ports(count or 0)]
+    processes = []
+    for index in range(count or 1):
+        task = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
+        variables = {"TF_CONFIG": json.dumps(task), "TF_NUM_INTRAOP_THREADS": "1"} if count else {}
+        log = str(logs / f"log-{index}.txt")
+        processes.append(_context.Process(target=_run, args=(main, arguments, variables, log)))
+        processes[-1].start()
+    return processes
+
+
+def end(processes: list[multiprocessing.Process], seconds: float = SECONDS) -> list[int | None]:
+    """Waits for the end of all; their exit codes."""
+    try:
+        for process in processes:
+            process.join(seconds)
+        return [process.exitcode for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+            process.join()
+
+
+def _run(main, arguments, variables, log):
+    with Path(log).open("ab") as file:
+        os.dup2(file.fileno(), sys.stderr.fileno())
+    signal.alarm(SECONDS)
+    os.environ.update(variables)
+    main(*arguments)
