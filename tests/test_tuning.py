@@ -699,6 +699,37 @@ def test_workers_and_chief_end_with_what_started_them_and_go_on_with_it(tmp_path
     assert not processes_of(folder)
 
 
+def test_a_trial_trains_on_the_devices_of_a_strategy(tmp_path, logical_cpus, monkeypatch):
+    strategy = tf.distribute.MirroredStrategy(logical_cpus[:2])
+    used = []
+    fit = tfvae.VAE.fit
+
+    def fit_and_tell(vae, *args, **kwargs):
+        used.append(vae.distribute_strategy)
+        return fit(vae, *args, **kwargs)
+
+    monkeypatch.setattr(tfvae.VAE, "fit", fit_and_tell)
+    images = tiny_search.images()
+    result = tuning.search(
+        tiny_search.TinyHyperModel(latent_dims=(2,)),
+        images[:300],
+        images[300:],
+        tiny_search.SETTINGS,
+        folder=tmp_path / "search",
+        strategy=strategy,
+        say=lambda line: None,
+    )
+    assert used == [strategy]
+    assert result.latent_dim == 2
+
+
+def test_a_trial_is_not_shared_out_over_processes(tmp_path):
+    settings = TrainingSettings(strategy="multi_worker")
+    with pytest.raises(InputError, match="cannot be shared out over several processes"):
+        tuning.search_dataset(settings, SearchSpace(), SearchSettings(), tmp_path / "search")
+    assert not list(tmp_path.iterdir())
+
+
 # The command.
 
 

@@ -201,12 +201,7 @@ class VAE(LoopedModel):
         """
         objective = objectives.ELBO(num_samples=num_samples)
         images = check_images(images, self.image_shape)
-        noise = objective.draw_noise(
-            tf.shape(images)[0],
-            self.latent_dim,
-            seed=stateless_seed(seed),
-            dtype=self.distribution_dtype,
-        )
+        noise = self._draw_noise(objective, images, stateless_seed(seed))
         return self._terms(objective, images, noise=noise).elbo
 
     def call(self, images: tf.Tensor, training: bool = False) -> tf.Tensor:
@@ -348,12 +343,7 @@ class VAE(LoopedModel):
         """What a step needs of a batch of data, the noise drawn."""
         images, _, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         images = check_images(images, self.image_shape)
-        noise = self.objective.draw_noise(
-            tf.shape(images)[0],
-            self.latent_dim,
-            seed=next_replica_seed(noise),
-            dtype=self.distribution_dtype,
-        )
+        noise = self._draw_noise(self.objective, images, next_replica_seed(noise))
         return Inputs(images, noise, sample_weight)
 
     def train_on(self, inputs: Inputs) -> None:
@@ -371,6 +361,10 @@ class VAE(LoopedModel):
     def _log(self, terms, loss, inputs):
         loss_total = tf.math.multiply_no_nan(loss, self._num_images(inputs))
         self.term_means.update_state(terms, loss_total, sample_weight=inputs.sample_weight)
+
+    def _draw_noise(self, objective, images, seed):
+        batch_size, dtype = tf.shape(images)[0], self.distribution_dtype
+        return objective.draw_noise(batch_size, self.latent_dim, seed=seed, dtype=dtype)
 
     def _num_images(self, inputs):
         """The number of images of this replica."""

@@ -13,6 +13,7 @@ from tfvae.cli.options import (
     NumSamplesOption,
     SeedOption,
     SeveralValues,
+    StrategyOption,
 )
 from tfvae.settings import Network, Precision, TrainingSettings
 from tfvae.tuning.settings import SearchAlgorithm, SearchObjective, SearchSettings, SearchSpace
@@ -83,6 +84,7 @@ def tune(
         ),
     ] = None,
     seed: SeedOption = None,
+    strategy: StrategyOption = None,
     config: Annotated[
         Path | None,
         typer.Option(help="A TOML or JSON file of the settings of train; options go over it."),
@@ -115,6 +117,7 @@ def tune(
         epochs=epochs,
         patience=patience,
         seed=seed,
+        strategy=strategy,
     )
     space = SearchSpace(
         latent_dims=latent_dims or (),

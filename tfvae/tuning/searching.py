@@ -13,7 +13,7 @@ import keras_tuner
 import tensorflow as tf
 from tensorboard.plugins.hparams import api as hparams
 
-from tfvae import runs, training
+from tfvae import runs, strategies, training
 from tfvae.datasets import describe_dataset
 from tfvae.errors import InputError
 from tfvae.passes import check_positive
@@ -256,8 +256,14 @@ def search_dataset(
         The hypermodel, and what `search` returned.
 
     Raises:
-        InputError: As `search` does, or if the data set is not there.
+        InputError: As `search` does, if the data set is not there, or if the strategy is one of
+            several processes.
     """
+    if training_settings.strategy == "multi_worker":
+        raise InputError(
+            "a trial cannot be shared out over several processes; give the search itself several "
+            "with --workers, or strategy mirrored for the devices of this machine"
+        )
     description = describe_dataset(training_settings.dataset, training_settings.data_dir)
     hypermodel = VAEHyperModel(
         space,
@@ -274,6 +280,7 @@ def search_dataset(
             training.load_split(training_settings, "validation").cache(),
             settings,
             folder=folder,
+            strategy=strategies.get(training_settings.strategy),
             say=say,
         )
         return hypermodel, result
