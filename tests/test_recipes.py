@@ -4,15 +4,17 @@ import json
 import subprocess
 import sys
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import REPOSITORY
 
 from tfvae import objectives, recipes, training
 from tfvae.errors import InputError
 from tfvae.recipes import reading
 from tfvae.settings import TrainingSettings
+
+REPOSITORY = Path(__file__).parents[1]
 
 PUBLISHED = {
     "burda2015-vae": ("1509.00519", 86.76),
