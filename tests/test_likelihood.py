@@ -146,7 +146,7 @@ class TestViewsOfTheELBO:
             posterior=vae.encode(images),
             prior=vae.prior,
             decode=vae.decode,
-            seed=tf.constant([0, 3]),
+            noise=objective.draw_noise(len(images), vae.latent_dim, seed=(0, 3), dtype=tf.float64),
         )
         log_weights = exact.log_joint - exact.log_approximate
         mean = exact.expectation(exact.log_approximate, log_weights)

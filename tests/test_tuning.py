@@ -700,7 +700,10 @@ def test_workers_and_chief_end_with_what_started_them_and_go_on_with_it(tmp_path
 
 
 def test_a_trial_trains_on_the_devices_of_a_strategy(tmp_path, logical_cpus, monkeypatch):
-    strategy = tf.distribute.MirroredStrategy(logical_cpus[:2])
+    # Not the exchanges that other strategies of this process use: they would be taken for theirs.
+    strategy = tf.distribute.MirroredStrategy(
+        logical_cpus[:2], cross_device_ops=tf.distribute.ReductionToOneDevice()
+    )
     used = []
     fit = tfvae.VAE.fit
 
