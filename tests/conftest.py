@@ -33,14 +33,18 @@ def shared_data_dir():
 NUM_LOGICAL_CPUS = 4
 
 
-def pytest_configure():
-    """Splits the processor for the tests of several replicas, before TensorFlow is started."""
+def pytest_configure(config):
+    """Splits processor and a single GPU for tests of several replicas, before TensorFlow starts."""
     import tensorflow as tf
 
     (processor,) = tf.config.list_physical_devices("CPU")
     tf.config.set_logical_device_configuration(
         processor, NUM_LOGICAL_CPUS * [tf.config.LogicalDeviceConfiguration()]
     )
+    gpus = tf.config.list_physical_devices("GPU")
+    if len(gpus) == 1 and config.getoption("markexpr") == "gpu":
+        part = tf.config.LogicalDeviceConfiguration(memory_limit=4096)
+        tf.config.set_logical_device_configuration(gpus[0], 2 * [part])
 
 
 @pytest.fixture(scope="session")
@@ -49,3 +53,16 @@ def logical_cpus():
     import tensorflow as tf
 
     return [device.name for device in tf.config.list_logical_devices("CPU")]
+
+
+@pytest.fixture(scope="session")
+def gpus():
+    """The names of the visible GPUs; of the two halves of a single one."""
+    import tensorflow as tf
+
+    names = [device.name for device in tf.config.list_logical_devices("GPU")]
+    if not names:
+        pytest.skip("no GPU is visible to TensorFlow")
+    # Which would round the products to 10 bits.
+    tf.config.experimental.enable_tensor_float_32_execution(False)
+    return names

@@ -16,7 +16,8 @@ from tfvae import workers
 SECONDS = 600  # that a process may live, whatever becomes of the one that waits for it
 
 _context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["killed", "worker"])
+# The data sets and the model by name, because they are imported when they are first used.
+_context.set_forkserver_preload(["killed", "worker", "tfvae.vae", "tfvae.datasets.loading"])
 
 
 def start(

@@ -17,7 +17,7 @@ from tfvae.callbacks import BestWeights, KLWarmup
 from tfvae.files import written_whole
 from tfvae.resuming import Backup
 
-EPOCHS = 12
+EPOCHS = 8
 
 
 def main(folder, data_dir, strategy_name):
@@ -59,7 +59,7 @@ def main(folder, data_dir, strategy_name):
         train,
         validation_data=validation,
         epochs=EPOCHS,
-        callbacks=[KLWarmup(6, end=1.0), moments, best_weights, backup],
+        callbacks=[KLWarmup(5, end=1.0), moments, best_weights, backup],
         verbose=0,
     )
     if is_chief:

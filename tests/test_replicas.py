@@ -6,20 +6,34 @@ strategy from one, so that those of two in the same process would be taken for e
 
 import keras
 import numpy as np
+import psutil
 import pytest
 import tensorflow as tf
 from model_checks import binary_images
 
 import tfvae
-from tfvae import replicas
+from tfvae import loops, replicas
 from tfvae.errors import InputError
 
 IMAGE_SHAPE = (6, 5, 1)
 
 
 @pytest.fixture(scope="module")
-def two_replicas(logical_cpus):
+def two_cpus(logical_cpus):
     return tf.distribute.MirroredStrategy(logical_cpus[:2])
+
+
+@pytest.fixture(scope="module", params=["cpu", pytest.param("gpu", marks=pytest.mark.gpu)])
+def two_replicas(request):
+    if request.param == "cpu":
+        return request.getfixturevalue("two_cpus")
+    gpus = request.getfixturevalue("gpus")
+    if len(gpus) < 2:
+        pytest.skip("only one GPU is visible, and not in two halves as with `-m gpu`")
+    # NCCL does not take two halves of one.
+    has_one = len(tf.config.list_physical_devices("GPU")) == 1
+    exchange = tf.distribute.ReductionToOneDevice() if has_one else None
+    return tf.distribute.MirroredStrategy(gpus[:2], cross_device_ops=exchange)
 
 
 @pytest.fixture(scope="module")
@@ -115,26 +129,85 @@ def test_optimizers_of_outside_the_scope_are_made_again_within(two_replicas, ima
     assert two[0].objective.num_samples == 2
 
 
-def test_mixed_precision_trains(two_replicas, images):
-    vae = small_vae(two_replicas, dtype="mixed_bfloat16", noise=True)
+@pytest.mark.parametrize("dtype", ["mixed_bfloat16", "mixed_float16"])
+def test_mixed_precision_trains(dtype, two_replicas, images):
+    vae = small_vae(two_replicas, dtype=dtype, noise=True)
     vae.compile(keras.optimizers.Adam(1e-2))
+    assert hasattr(vae.optimizer, "dynamic_scale") == (dtype == "mixed_float16")
     loss = vae.fit(images, batch_size=8, epochs=15, verbose=0).history["loss"]
     assert loss[-1] < loss[0] - 1
 
 
-def test_the_rest_of_the_interface_is_that_of_one_device(two_replicas, images):
-    one, two = small_vae(), small_vae(two_replicas)
+def test_steps_per_execution_may_be_left_open(two_replicas, images):
+    one, two = [], []
+    for strategy, results in ((None, one), (two_replicas, two)):
+        vae = small_vae(strategy)
+        vae.compile()
+        history = vae.fit(images, batch_size=2, epochs=2, shuffle=False, verbose=0).history
+        assert vae.steps_per_execution == loops.STEPS_PER_EXECUTION < 17
+        results += [vae, history]
+    check_equal(one, two)
+    predicted = [vae.predict(images, batch_size=2, verbose=0) for vae, _ in (one, two)]
+    np.testing.assert_allclose(*predicted, atol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore::tfvae.likelihood.LowEffectiveSampleSizeWarning")
+@pytest.mark.parametrize(("dtype", "tolerance"), [(None, 1e-6), ("mixed_bfloat16", 1e-2)])
+def test_the_rest_of_the_interface_is_that_of_one_device(dtype, tolerance, two_replicas, images):
+    one, two = small_vae(dtype=dtype), small_vae(two_replicas, dtype=dtype)
     for vae in (one, two):
-        vae.compile(steps_per_execution=2)
+        vae.compile(steps_per_execution=3)
+    # Five batches, of which the last is one image; five, of which none can be halved.
+    batches = tf.data.Dataset.from_tensor_slices(images).batch(7)
     predicted = [vae.predict(images, batch_size=8, verbose=0) for vae in (one, two)]
-    np.testing.assert_allclose(*predicted, atol=1e-6)
-    evaluated = [vae.evaluate(images, batch_size=8, verbose=0) for vae in (one, two)]
-    np.testing.assert_allclose(*evaluated, rtol=1e-6)
-    likelihoods = [
-        tfvae.log_likelihood(vae, images[:4], num_samples=20, seed=0) for vae in (one, two)
+    predicted += [vae.predict(batches, verbose=0) for vae in (one, two)]
+    predicted += [vae.predict_on_batch(images) for vae in (one, two)]
+    for other in predicted[1:]:
+        np.testing.assert_allclose(predicted[0], other, atol=tolerance)
+
+    weights = np.linspace(0, 3, len(images), dtype=np.float32)
+    weighted = tf.data.Dataset.from_tensor_slices((images, images, weights)).batch(7)
+    evaluated = [
+        vae.evaluate(images, sample_weight=weights, batch_size=8, verbose=0) for vae in (one, two)
     ]
-    np.testing.assert_allclose(*likelihoods, rtol=1e-5)
+    evaluated += [vae.evaluate(weighted, verbose=0) for vae in (one, two)]
+    for other in evaluated[1:]:
+        np.testing.assert_allclose(evaluated[0], other, rtol=10 * tolerance)
+    with two_replicas.scope():
+        inside = two.evaluate(images, sample_weight=weights, batch_size=8, verbose=0)
+    np.testing.assert_allclose(evaluated[0], inside, rtol=10 * tolerance)
+
+    for data in (images[:4], batches.take(1)):
+        likelihoods = [
+            tfvae.log_likelihood(vae, data, num_samples=20, seed=0) for vae in (one, two)
+        ]
+        np.testing.assert_allclose(*likelihoods, rtol=10 * tolerance)
     np.testing.assert_array_equal(one.sample(3, seed=0), two.sample(3, seed=0))
+
+
+def test_streams_larger_than_memory_train_in_bounded_memory(two_replicas):
+    keras.utils.set_random_seed(0)
+    with two_replicas.scope():
+        encoder, decoder = tfvae.networks.build("mlp", (64, 64, 1), 2, None, hidden=(4,))
+        vae = tfvae.VAE(encoder=encoder, decoder=decoder)
+    vae.compile()
+    generator = np.random.default_rng(0)
+
+    def batches():
+        while True:
+            yield generator.integers(0, 2, (128, 64, 64, 1)).astype(np.float32)
+
+    shape = tf.TensorSpec([None, 64, 64, 1], tf.float32)
+    stream = tf.data.Dataset.from_generator(batches, output_signature=shape).prefetch(2)
+    process, resident = psutil.Process(), []
+    callback = keras.callbacks.LambdaCallback(
+        on_epoch_end=lambda epoch, logs: resident.append(process.memory_info().rss)
+    )
+    vae.fit(stream, steps_per_epoch=32, epochs=9, callbacks=[callback], verbose=0)
+    # What is taken once is taken in the first three epochs.
+    growth = max(resident[3:]) - max(resident[:3])
+    streamed = 6 * 32 * 128 * 64 * 64 * 4
+    assert growth < streamed / 10
 
 
 def test_replicas_draw_different_noise_and_runs_repeat(two_replicas):
@@ -252,7 +325,7 @@ def test_models_of_outside_the_scope_are_refused(two_replicas):
 
 
 @pytest.mark.xfail(raises=tf.errors.InvalidArgumentError, strict=True)
-def test_keras_own_loop_has_learned_several_steps_on_replicas(two_replicas, images, monkeypatch):
+def test_keras_own_loop_has_learned_several_steps_on_replicas(two_cpus, images, monkeypatch):
     # Passes once Keras can do it: `make_train_function` of ReplicatedModel may then go.
     monkeypatch.setattr(replicas.ReplicatedModel, "is_replicated", False)
-    trained(two_replicas, images, steps_per_execution=2)
+    trained(two_cpus, images, steps_per_execution=2)

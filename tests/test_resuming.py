@@ -103,9 +103,9 @@ def expected_of(digits_data_dir, tmp_path_factory):
         pytest.param("mirrored", 1, 3, marks=pytest.mark.slow),
         *(
             # A training has no more than EPOCHS - 1 epochs to be killed in.
-            pytest.param(*run, 10, marks=pytest.mark.slow, id=f"{run[0]}-10-{i}")
+            pytest.param(*run, 5, marks=pytest.mark.slow, id=f"{run[0]}-5-{i}")
             for run in (("one_device", 1), ("multi_worker", 2))
-            for i in (1, 2)
+            for i in (1, 2, 3, 4)
         ),
     ],
 )

@@ -2,6 +2,7 @@ import json
 import socket
 
 import pytest
+import tensorflow as tf
 
 from tfvae import strategies, workers
 from tfvae.errors import InputError
@@ -18,6 +19,20 @@ def test_names():
         InputError, match=r"strategy must be one of auto, one_device, .*; got 'tpu'"
     ):
         strategies.get("tpu")
+
+
+def test_auto_is_one_device_without_several_gpus():
+    if len(tf.config.list_logical_devices("GPU")) < 2:
+        assert strategies.get("auto") is None
+
+
+@pytest.mark.gpu
+def test_auto_takes_all_gpus(gpus):
+    strategy = strategies.get("auto")
+    if len(gpus) > 1:
+        assert isinstance(strategy, tf.distribute.MirroredStrategy)
+        assert all("GPU" in device for device in strategy.extended.worker_devices)
+    assert strategies.get("mirrored").num_replicas_in_sync == len(gpus)
 
 
 def test_one_process_is_its_own_chief():

@@ -12,7 +12,7 @@ def fuse(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
     The numbers are those of Keras up to rounding; on a processor, where the update of a small
     network is bound by memory, a training step takes about half the time. The optimizer stays the
     object that it was, with its name, config and state, so it is saved and loaded as ever. Other
-    optimizers are left alone, as are AMSGrad and several replicas.
+    optimizers are left alone, as is AMSGrad.
 
     Args:
         optimizer: Any Keras optimizer.

@@ -146,6 +146,12 @@ class ReplicatedModel(keras.Model):
             return tf.function(function, jit_compile=True, autograph=False)
         return function
 
+    def predict_on_batch(self, x: Any) -> Any:
+        """As `predict`: the batch is shared out, where Keras gives each replica all of it."""
+        if not self.is_replicated:
+            return super().predict_on_batch(x)
+        return self.predict(x, batch_size=len(x), verbose=0)
+
     def make_train_function(self, force: bool = False) -> None:
         """Makes what `fit` calls with its iterator, `steps_per_execution` steps at a time."""
         if not self.is_replicated:
