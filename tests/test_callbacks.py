@@ -182,6 +182,14 @@ def assert_equal_weights(weights, expected):
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.fixture
+def listens_to_ctrl_c():
+    """As a process that is started in the background may not."""
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, previous)
+
+
 class TestBestWeights:
     @pytest.fixture(autouse=True)
     def _handler_stays(self):
@@ -237,7 +245,7 @@ class TestBestWeights:
         assert best_weights.stop_reason == "interrupted"
         assert_equal_weights(vae.get_weights(), script.weights[0])
 
-    def test_a_second_ctrl_c_interrupts_at_once(self, images):
+    def test_a_second_ctrl_c_interrupts_at_once(self, images, listens_to_ctrl_c):
         vae, script = compiled_vae(), Script(val_elbo=[-3.0, -1.0, -2.0, -2.0])
         best_weights = BestWeights(patience=9)
         with pytest.raises(KeyboardInterrupt):
