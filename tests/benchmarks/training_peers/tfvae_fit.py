@@ -7,7 +7,7 @@ import tensorflow as tf
 import tfvae
 from tfvae.training import STEPS_PER_EXECUTION
 from training_peers.keras_turns import TakeTurns
-from training_peers.problems import IMAGE_SHAPE, LEARNING_RATE, Trained, Weights
+from training_peers.problems import IMAGE_SHAPE, LEARNING_RATE, Weights
 
 
 def make_ours(problem, dtype):
@@ -48,4 +48,4 @@ def train(problem, data, turns, way, dtype="float32"):
             data_dir=data.data_dir,
         )
         vae.fit(batches, **arguments)
-    return Trained(Weights(vae.encoder.get_weights(), vae.decoder.get_weights()))
+    return Weights(vae.encoder.get_weights(), vae.decoder.get_weights())
