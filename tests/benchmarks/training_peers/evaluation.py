@@ -6,13 +6,9 @@ All contestants are judged here, with the same images and the same noise.
 import keras
 import numpy as np
 import tensorflow as tf
-import tensorflow_probability as tfp
 
 import tfvae
-from tfvae import distributions
-from training_peers.problems import IMAGE_SHAPE, Data, Problem, Trained, Weights
-
-tfd = tfp.distributions
+from training_peers.problems import IMAGE_SHAPE, Data, Problem, Weights
 
 NUM_IMAGES = 1000
 NUM_LATENTS = 16
@@ -34,11 +30,11 @@ def initial_data(problem: Problem, images: np.ndarray, data_dir: str | None) -> 
     return Data(images, weights, data_dir)
 
 
-def bound(problem: Problem, trained: Trained, images: np.ndarray) -> float:
+def bound(problem: Problem, weights: Weights, images: np.ndarray) -> float:
     """The mean over the images of the bound that was trained, in nats."""
     vae = _vae(problem)
-    vae.encoder.set_weights(trained.weights.encoder)
-    vae.decoder.set_weights(trained.weights.decoder)
+    vae.encoder.set_weights(weights.encoder)
+    vae.decoder.set_weights(weights.decoder)
     if problem.num_samples == 1:
         objective = tfvae.objectives.ELBO(num_samples=NUM_LATENTS)
     else:
@@ -46,17 +42,11 @@ def bound(problem: Problem, trained: Trained, images: np.ndarray) -> float:
 
     @tf.function
     def objective_of(batch):
-        parameters = vae.encoder(batch)
-        if trained.scale == "log_variance":
-            mean, log_variance = tf.split(parameters, 2, axis=-1)
-            posterior = tfd.Independent(tfd.Normal(mean, tf.exp(log_variance / 2)), 1)
-        else:
-            posterior = distributions.factorial_normal(parameters)
         noise = objective.draw_noise(
             tf.shape(batch)[0], vae.latent_dim, seed=(0, 0), dtype=tf.float32
         )
         return objective(
-            batch, posterior=posterior, prior=vae.prior, decode=vae.decode, noise=noise
+            batch, posterior=vae.encode(batch), prior=vae.prior, decode=vae.decode, noise=noise
         ).objective
 
     batches = np.array_split(images.astype(np.float32), 20)

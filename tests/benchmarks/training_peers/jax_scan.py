@@ -13,7 +13,6 @@ from training_peers.problems import (
     LEARNING_RATE,
     SMALLEST_STDDEV,
     UNIT_SCALE,
-    Trained,
     Weights,
     layers,
 )
@@ -138,4 +137,4 @@ def train(problem, data, turns, dtype="float32"):
     for _ in turns:
         state, _ = jax.block_until_ready(train_epoch(state, images))
     trained = jax.tree.map(np.asarray, state[0])
-    return Trained(Weights(*([array for layer in net for array in layer] for net in trained)))
+    return Weights(*([array for layer in net for array in layer] for net in trained))

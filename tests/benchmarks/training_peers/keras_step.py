@@ -11,7 +11,6 @@ from training_peers.problems import (
     LEARNING_RATE,
     SMALLEST_STDDEV,
     UNIT_SCALE,
-    Trained,
     Weights,
 )
 
@@ -75,4 +74,4 @@ def train(problem, data, turns):
     batches = tf.data.Dataset.from_tensor_slices(images).shuffle(len(images))
     batches = batches.batch(problem.batch_size)
     vae.fit(batches, epochs=turns.num_epochs, verbose=0, callbacks=[TakeTurns(turns)])
-    return Trained(Weights(encoder.get_weights(), decoder.get_weights()))
+    return Weights(encoder.get_weights(), decoder.get_weights())

@@ -49,7 +49,7 @@ PROBLEMS = {
     ),
     "mlp512": Problem(
         "MLP 784-512-512-32, ELBO", "mlp", {"hidden": (512, 512)}, 32, batch_size=512,
-        num_images=16_384,
+        num_images=24_576,
     ),
     "iwae": Problem(
         "MLP 784-200-200-50, IWAE with 50 samples", "mlp", {"hidden": (200, 200)}, 50,
@@ -80,19 +80,6 @@ class Data(NamedTuple):
     images: np.ndarray
     weights: Weights
     data_dir: str | None
-
-
-class Trained(NamedTuple):
-    """What a contestant returns.
-
-    Attributes:
-        weights: After the last epoch.
-        scale: What the second half of the encoder's outputs is: "softplus", as `tfvae` has it, or
-            "log_variance".
-    """
-
-    weights: Weights
-    scale: str = "softplus"
 
 
 def layers(weights: list[np.ndarray]) -> list[tuple[np.ndarray, np.ndarray]]:

@@ -14,8 +14,14 @@ from pythae.models.base.base_utils import ModelOutput  # noqa: E402
 from pythae.models.nn import BaseDecoder, BaseEncoder  # noqa: E402
 from pythae.trainers import BaseTrainer, BaseTrainerConfig  # noqa: E402
 from pythae.trainers.training_callbacks import TrainingCallback  # noqa: E402
+from torch.nn import functional  # noqa: E402
 
-from training_peers.problems import EPSILON, LEARNING_RATE, Trained  # noqa: E402
+from training_peers.problems import (  # noqa: E402
+    EPSILON,
+    LEARNING_RATE,
+    SMALLEST_STDDEV,
+    UNIT_SCALE,
+)
 from training_peers.torch_networks import Decoder, Encoder, keras_weights  # noqa: E402
 
 
@@ -25,8 +31,10 @@ class PythaeEncoder(BaseEncoder):
         self.network = Encoder(weights)
 
     def forward(self, images):
-        mean, log_variance = self.network(images).chunk(2, dim=-1)
-        return ModelOutput(embedding=mean, log_covariance=log_variance)
+        mean, scale = self.network(images).chunk(2, dim=-1)
+        # As the others have it, which takes no time, or it would not train alike.
+        stddev = SMALLEST_STDDEV + functional.softplus(scale + UNIT_SCALE)
+        return ModelOutput(embedding=mean, log_covariance=2 * torch.log(stddev))
 
 
 class PythaeDecoder(BaseDecoder):
@@ -78,5 +86,4 @@ def train(problem, data, turns):
             callbacks=[TakeTurns(turns)],
         )
         trainer.train()
-    weights = keras_weights(model.encoder.network, model.decoder.network)
-    return Trained(weights, scale="log_variance")
+    return keras_weights(model.encoder.network, model.decoder.network)

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 import tfvae
 from training_peers.keras_turns import MANY_EPOCHS, TakeTurns
-from training_peers.problems import IMAGE_SHAPE, LEARNING_RATE, Trained, Weights
+from training_peers.problems import IMAGE_SHAPE, LEARNING_RATE, Weights
 
 
 def make_ours(problem, dtype):
@@ -46,4 +46,4 @@ def train(problem, data, turns, way, dtype="float32"):
             data_dir=data.data_dir,
         )
         vae.fit(batches, **arguments)
-    return Trained(Weights(vae.encoder.get_weights(), vae.decoder.get_weights()))
+    return Weights(vae.encoder.get_weights(), vae.decoder.get_weights())

@@ -5,7 +5,7 @@ import math
 import torch
 from torch.nn import functional
 
-from training_peers.problems import EPSILON, LEARNING_RATE, SMALLEST_STDDEV, UNIT_SCALE, Trained
+from training_peers.problems import EPSILON, LEARNING_RATE, SMALLEST_STDDEV, UNIT_SCALE
 from training_peers.torch_networks import Decoder, Encoder, keras_weights
 
 
@@ -47,4 +47,4 @@ def train(problem, data, turns, compiled=False, bfloat16=False):
                 loss = loss_of(images[indices])
             loss.backward()
             optimizer.step()
-    return Trained(keras_weights(encoder, decoder))
+    return keras_weights(encoder, decoder)

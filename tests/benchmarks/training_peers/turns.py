@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from training_peers.problems import Data, Problem, Trained
+from training_peers.problems import Data, Problem, Weights
 
 
 class Failure(Exception):  # noqa: N818
@@ -91,8 +91,8 @@ class Contestant:
             self._connection.send(True)
         return self._receive()
 
-    def finish(self) -> Trained | None:
-        """What came of the training.
+    def finish(self) -> Weights | None:
+        """The weights after the last epoch; None of what has none.
 
         Raises:
             Failure: If it cannot.
