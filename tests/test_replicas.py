@@ -99,6 +99,23 @@ def test_four_replicas_train_like_one_device(one_device, four_replicas, images):
     check_equal(one_device, trained(four_replicas, images))
 
 
+@pytest.mark.parametrize("compile_arguments", [{}, {"jit_compile": True, "steps_per_execution": 3}])
+def test_one_replica_is_trained_like_none(logical_cpus, images, compile_arguments):
+    strategy = tf.distribute.MirroredStrategy(logical_cpus[:1])
+    vae, history = trained(strategy, images, **compile_arguments)
+    check_equal(trained(None, images, **compile_arguments), (vae, history))
+    assert isinstance(vae.trainable_variables[0].value, tf.distribute.DistributedValues)
+    # Whether or not the scope is still open.
+    with strategy.scope():
+        vae.fit(images, batch_size=8, verbose=0)
+        scope_means = vae.evaluate(images, verbose=0, return_dict=True)
+        predicted = vae.predict(images, verbose=0)
+    assert vae.evaluate(images, verbose=0, return_dict=True).keys() == scope_means.keys()
+    np.testing.assert_allclose(vae.predict(images, verbose=0), predicted, atol=1e-5)
+    vae.train_on_batch(images)
+    assert vae.optimizer.iterations.numpy() == 26
+
+
 def test_several_steps_per_execution(two_replicas, images):
     # Of 5 steps an epoch: 3, then the 2 that are left. The warm-up moves once an execution.
     one, two = (

@@ -160,7 +160,11 @@ class LoopedModel(ReplicatedModel, abc.ABC):
     def make_train_function(self, force: bool = False) -> None:
         """Makes what `fit` calls with its iterator, `steps_per_execution` steps at a time."""
         has_own_step = type(self).train_step is not LoopedModel.train_step
-        if self.is_replicated or has_own_step or not (self.jit_compile or self._has_xla_loop):
+        if (
+            self.has_several_replicas
+            or has_own_step
+            or not (self.jit_compile or self._has_xla_loop)
+        ):
             super().make_train_function(force)
         elif self.train_function is None or force:
             self.train_function = self._steps_in_xla(
@@ -170,7 +174,7 @@ class LoopedModel(ReplicatedModel, abc.ABC):
     def make_test_function(self, force: bool = False) -> None:
         """Makes what `evaluate` calls with its iterator."""
         has_own_step = type(self).test_step is not LoopedModel.test_step
-        if self.is_replicated or has_own_step or not self.jit_compile:
+        if self.has_several_replicas or has_own_step or not self.jit_compile:
             super().make_test_function(force)
         elif self.test_function is None or force:
             self.test_function = self._steps_in_xla(
@@ -181,7 +185,7 @@ class LoopedModel(ReplicatedModel, abc.ABC):
         """Measured on processors: in float32, by networks of matrix products."""
         layers = list(self._flatten_layers(include_self=False))
         return (
-            not self.is_replicated
+            not self.has_several_replicas
             and not self.run_eagerly
             and type(self).train_step is LoopedModel.train_step
             and type(self.objective) in (objectives.ELBO, objectives.IWAE, objectives.ForwardKL)
@@ -196,6 +200,8 @@ class LoopedModel(ReplicatedModel, abc.ABC):
         noise: keras.random.SeedGenerator,
     ) -> Callable[[Any], dict[str, tf.Tensor]]:
         most_steps = self.steps_per_execution
+        prepare = self.on_the_replica(lambda data: self.prepare(data, noise))
+        step, step_on = self.on_the_replica(step), self.on_the_replica(step_on)
 
         @tf.function(jit_compile=True, autograph=False)
         def loop(count, stacked):
@@ -216,7 +222,7 @@ class LoopedModel(ReplicatedModel, abc.ABC):
                 return tf.cond(done < most_steps, iterator.get_next_as_optional, lambda: batch)
 
             def take_equal_batches(done, batch):
-                first = self.prepare(batch.get_value(), noise)
+                first = prepare(batch.get_value())
                 batch = following(done + 1, batch)
                 room = tf.clip_by_value(_MOST_BYTES // _num_bytes(first.images), 1, most_steps)
                 arrays = [_array_from(tensor, room) for tensor in first.tensors]
@@ -229,7 +235,7 @@ class LoopedModel(ReplicatedModel, abc.ABC):
                     )
 
                 def add(count, batch, arrays):
-                    tensors = self.prepare(batch.get_value(), noise).tensors
+                    tensors = prepare(batch.get_value()).tensors
                     arrays = [
                         array.write(count, tensor)
                         for array, tensor in zip(arrays, tensors, strict=True)

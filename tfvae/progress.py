@@ -65,7 +65,7 @@ class Progress(keras.callbacks.Callback):
         pause = SECONDS_BETWEEN_REFRESHES if self._bar else SECONDS_BETWEEN_LINES_OF_STEPS
         if batch and time.monotonic() - self._last_shown >= pause:
             # The metrics of several workers are read by all of them at once, or not at all.
-            if not has_several_workers(self.model.distribute_strategy):
+            if not has_several_workers(self.model.strategy):
                 self._terms["elbo"] = float(self.model.get_metrics_result()["elbo"])
             self._show()
 

@@ -121,7 +121,7 @@ def train(
 
     with strategies.scope(strategy):
         vae = build_vae(settings, description.image_shape)
-    num_replicas = vae.distribute_strategy.num_replicas_in_sync
+    num_replicas = vae.strategy.num_replicas_in_sync
     say(
         f"{settings.network} network, {vae.latent_dim} latents, {vae.count_params():,} parameters;"
         + (f" {num_replicas} replicas;" if num_replicas > 1 else "")
@@ -146,7 +146,7 @@ def train(
             verbose=0,
         )
     except tf.errors.OpError as error:
-        if not has_several_workers(vae.distribute_strategy):
+        if not has_several_workers(vae.strategy):
             raise
         raise WorkerLostError(
             f"another worker has ended, so that this one cannot go on "

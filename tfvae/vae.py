@@ -254,7 +254,7 @@ class VAE(LoopedModel):
                 f"logs {', '.join(TermMeans.NAMES)}; use compile(objective=...)"
             )
         self.check_scope()
-        with self.distribute_strategy.scope():
+        with self.strategy.scope():
             self.objective = self.made_in_scope(objectives.get(objective))
             optimizer = optimizers.fuse(self.made_in_scope(keras.optimizers.get(optimizer)))
             super().compile(optimizer=optimizer, **kwargs)
@@ -305,7 +305,7 @@ class VAE(LoopedModel):
         """
         arguments = inspect.signature(super().fit).bind(x, *args, **kwargs).arguments
         fitting.complete_fit(arguments)
-        replicas = self.distribute_strategy.num_replicas_in_sync
+        replicas = self.strategy.num_replicas_in_sync
         for name, data, batch_size in fitting.data_of_fit(arguments):
             fitting.check_data(data, self.image_shape, name, batch_size, num_replicas=replicas)
         self.choose_loop(arguments)
@@ -333,7 +333,7 @@ class VAE(LoopedModel):
         fitting.complete_targets(arguments)
         # `fit` has looked at its validation data once and for all epochs.
         if not kwargs.get("_use_cached_eval_dataset"):
-            replicas = self.distribute_strategy.num_replicas_in_sync
+            replicas = self.strategy.num_replicas_in_sync
             batch_size = arguments.get("batch_size")
             fitting.check_data(x, self.image_shape, "images", batch_size, num_replicas=replicas)
         means = super().evaluate(**arguments)
