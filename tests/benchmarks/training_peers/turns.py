@@ -1,6 +1,7 @@
 """Contestants in processes of their own, of which one trains while the others wait."""
 
 import contextlib
+import ctypes
 import importlib
 import multiprocessing
 import os
@@ -12,6 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from training_peers.problems import Data, Problem, Weights
+
+
+# MCL_CURRENT, MCL_FUTURE and MCL_ONFAULT of sys/mman.h.
+_LOCK_WHAT_IS_USED = 1 | 2 | 4
 
 
 class Failure(Exception):  # noqa: N818
@@ -118,7 +123,18 @@ class Contestant:
         return answer
 
 
+def _stay_in_memory():
+    """Has Linux leave the pages of this process alone while it waits for its turn.
+
+    Systems that reclaim the code of idle processes had single turns take ten times as long. Where
+    it is not permitted, all goes on without.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).mlockall(_LOCK_WHAT_IS_USED)
+
+
 def _serve(connection, messages, module, options):
+    _stay_in_memory()
     os.dup2(os.open(messages, os.O_WRONLY | os.O_CREAT), 2)
     while task := connection.recv():
         problem, data, num_epochs = task
