@@ -45,18 +45,18 @@ class Problem:
 PROBLEMS = {
     "mlp128": Problem(
         "MLP 784-512-512-32, ELBO", "mlp", {"hidden": (512, 512)}, 32, batch_size=128,
-        num_images=24_576,
+        num_images=12_288,
     ),
     "mlp512": Problem(
         "MLP 784-512-512-32, ELBO", "mlp", {"hidden": (512, 512)}, 32, batch_size=512,
-        num_images=24_576,
+        num_images=16_384,
     ),
     "iwae": Problem(
         "MLP 784-200-200-50, IWAE with 50 samples", "mlp", {"hidden": (200, 200)}, 50,
-        batch_size=100, num_images=3_200, num_samples=50,
+        batch_size=100, num_images=1_600, num_samples=50,
     ),
     "conv": Problem(
-        "default conv network, 32 latents, ELBO", "conv", {}, 32, batch_size=128, num_images=4_096
+        "default conv network, 32 latents, ELBO", "conv", {}, 32, batch_size=128, num_images=2_048
     ),
 }  # fmt: skip
 

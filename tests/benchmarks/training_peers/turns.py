@@ -1,7 +1,6 @@
 """Contestants in processes of their own, of which one trains while the others wait."""
 
 import contextlib
-import ctypes
 import importlib
 import multiprocessing
 import os
@@ -15,24 +14,26 @@ from typing import Any
 from training_peers.problems import Data, Problem, Weights
 
 
-# MCL_CURRENT, MCL_FUTURE and MCL_ONFAULT of sys/mman.h.
-_LOCK_WHAT_IS_USED = 1 | 2 | 4
-
-
 class Failure(Exception):  # noqa: N818
     """A contestant cannot take part; says why."""
 
 
+EPOCHS_A_TURN = 2
+"""The last of them counts. The first pays for what a system took from a process that waited: some
+took ten times as long."""
+
+
 class Turns:
-    """In the contestant's process: waits for its turn before each epoch, and takes the time.
+    """In the contestant's process: waits for its turn before the first epoch of it, and takes time.
 
     Either `for _ in turns:` around what trains an epoch, or `begin` and `end` called by it.
     """
 
-    def __init__(self, connection, num_epochs: int):
-        self.num_epochs = num_epochs
+    def __init__(self, connection, num_turns: int):
+        self.num_epochs = EPOCHS_A_TURN * num_turns
         self._connection = connection
-        self._idle_since = None
+        self._num_done = 0
+        self._idle_since = self._idle_cpu = 0.0
 
     def __iter__(self) -> Iterator[None]:
         for _ in range(self.num_epochs):
@@ -41,18 +42,21 @@ class Turns:
             self.end()
 
     def begin(self) -> None:
-        """Waits for the turn."""
-        if not self._connection.recv():
-            sys.exit()
-        self._began = time.perf_counter(), time.process_time()
+        """Waits for the turn, where it has not begun."""
+        if self._num_done % EPOCHS_A_TURN == 0:
+            if not self._connection.recv():
+                sys.exit()
+            # What this process has computed while others had their turns.
+            self._idle_cpu = time.process_time() - self._idle_since
+        self._began = time.perf_counter()
 
     def end(self) -> None:
-        """Hands over to the next."""
-        seconds = time.perf_counter() - self._began[0]
-        # What this process has computed while others had their turns.
-        idle_cpu = 0.0 if self._idle_since is None else self._began[1] - self._idle_since
-        self._idle_since = time.process_time()
-        self._connection.send((seconds, idle_cpu))
+        """Hands over to the next, where the turn is over."""
+        seconds = time.perf_counter() - self._began
+        self._num_done += 1
+        if self._num_done % EPOCHS_A_TURN == 0:
+            self._idle_since = time.process_time()
+            self._connection.send((seconds, self._idle_cpu))
 
 
 class Contestant:
@@ -76,18 +80,18 @@ class Contestant:
         self._process.start()
         other.close()
 
-    def start(self, problem: Problem, data: Data, num_epochs: int) -> None:
-        """Prepares for the training, which begins with the first call of `epoch`.
+    def start(self, problem: Problem, data: Data, num_turns: int) -> None:
+        """Prepares for the training, which begins with the first call of `turn`.
 
         Raises:
             Failure: If it failed before.
         """
         if self._failure:
             raise self._failure
-        self._connection.send((problem, data, num_epochs))
+        self._connection.send((problem, data, num_turns))
 
-    def epoch(self) -> tuple[float, float]:
-        """Trains an epoch; the seconds of it, and the processor's seconds between it and the last.
+    def turn(self) -> tuple[float, float]:
+        """Has its turn; seconds of the last epoch, and the processor's since the turn before.
 
         Raises:
             Failure: If it cannot.
@@ -123,24 +127,13 @@ class Contestant:
         return answer
 
 
-def _stay_in_memory():
-    """Has Linux leave the pages of this process alone while it waits for its turn.
-
-    Systems that reclaim the code of idle processes had single turns take ten times as long. Where
-    it is not permitted, all goes on without.
-    """
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).mlockall(_LOCK_WHAT_IS_USED)
-
-
 def _serve(connection, messages, module, options):
-    _stay_in_memory()
     os.dup2(os.open(messages, os.O_WRONLY | os.O_CREAT), 2)
     while task := connection.recv():
-        problem, data, num_epochs = task
+        problem, data, num_turns = task
         try:
             train = importlib.import_module(f"training_peers.{module}").train
-            trained = train(problem, data, Turns(connection, num_epochs), **options)
+            trained = train(problem, data, Turns(connection, num_turns), **options)
         except ImportError as error:
             trained = Failure(str(error))
         except Exception as error:
