@@ -56,7 +56,7 @@ PROBLEMS = {
         batch_size=100, num_images=1_600, num_samples=50,
     ),
     "conv": Problem(
-        "default conv network, 32 latents, ELBO", "conv", {}, 32, batch_size=128, num_images=2_048
+        "default conv network, 32 latents, ELBO", "conv", {}, 32, batch_size=128, num_images=4_096
     ),
 }  # fmt: skip
 
