@@ -45,7 +45,7 @@ class Result:
         negative_log_likelihood: In nats per image of the test set.
         standard_error: Over its images.
         seed: Of the training.
-        seconds: From start to end, the evaluation included.
+        seconds: Of the training, without the evaluation.
         date: Of the run.
     """
 
