@@ -91,7 +91,7 @@ def test_results_are_read(monkeypatch, tmp_path):
     (tmp_path / "mine.toml").write_text(text)
     monkeypatch.setattr(reading.resources, "files", lambda package: tmp_path)
     assert recipes.names() == ["mine"]
-    (result,) = recipes.load("mine").ours
+    *_, result = recipes.load("mine").ours
     assert (result.negative_log_likelihood, result.seed) == (88.9, 1)
     assert result.date == datetime.date(2026, 11, 23)
 
