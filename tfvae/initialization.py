@@ -32,18 +32,17 @@ def set_decoder_bias(vae: VAE, images: tf.data.Dataset) -> None:
         total += tf.reduce_sum(tf.cast(batch, tf.float64), axis=0).numpy()
         count += batch.shape[0]
     mean = np.clip(total / count, _LEAST_PROBABILITY, 1 - _LEAST_PROBABILITY)
-    logits = np.log(mean) - np.log1p(-mean)
-    if biases and biases[-1].shape == (logits.size,):
-        biases[-1].assign(logits.ravel())
-    elif biases and biases[-1].shape == logits.shape[-1:]:
+    if biases and biases[-1].shape == (mean.size,):
+        mean = mean.ravel()
+    elif biases and biases[-1].shape == mean.shape[-1:]:
         mean = mean.mean(axis=(0, 1))
-        biases[-1].assign(np.log(mean) - np.log1p(-mean))
     else:
         found = f"its last one has shape {tuple(biases[-1].shape)}" if biases else "it has none"
         raise InputError(
-            f"the decoder must end in a layer with a bias for each of the {logits.size} values of "
+            f"the decoder must end in a layer with a bias for each of the {mean.size} values of "
             f"an image, or for each channel; {found}"
         )
+    biases[-1].assign(np.log(mean) - np.log1p(-mean))
 
 
 def copy_weights(source: VAE, vae: VAE) -> None:

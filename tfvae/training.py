@@ -238,14 +238,14 @@ def initialize(vae: VAE, settings: TrainingSettings) -> None:
     Raises:
         InputError: If the initial model is not there or has other networks.
     """
-    if settings.decoder_bias == "data_mean":
-        binarization = "none" if settings.binarization == "dynamic" else settings.binarization
-        images = load_split(settings, "train", binarization=binarization, shuffle=False)
-        initialization.set_decoder_bias(vae, images)
     if settings.initial_model is not None:
         is_pretrained = settings.initial_model in pretrained.names()
         load = pretrained.load_pretrained if is_pretrained else runs.load_vae
         initialization.copy_weights(load(settings.initial_model), vae)
+    elif settings.decoder_bias == "data_mean":
+        binarization = "none" if settings.binarization == "dynamic" else settings.binarization
+        images = load_split(settings, "train", binarization=binarization, shuffle=False)
+        initialization.set_decoder_bias(vae, images)
 
 
 def compile_vae(vae: VAE, settings: TrainingSettings, steps_per_epoch: int) -> None:

@@ -39,7 +39,8 @@ def measure(strategy_name: str, batch_size: int, steps: int, epochs: int) -> dic
     data = tf.data.Dataset.from_tensor_slices(images).batch(batch_size).cache().repeat(steps)
 
     class Clock(keras.callbacks.Callback):
-        milliseconds: list[float] = []  # noqa: RUF012
+        def on_train_begin(self, logs=None):
+            self.milliseconds = []
 
         def on_epoch_begin(self, epoch, logs=None):
             self.began = time.perf_counter()
