@@ -88,6 +88,8 @@ def main():
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     # On a busy machine, threads that wait by spinning would slow PyTorch down several times.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    # pythae's progress bars.
+    os.environ["TQDM_DISABLE"] = "1"
     if hasattr(os, "sched_setaffinity"):  # By which each library chooses its number of threads.
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:NUM_THREADS])
 

@@ -1,28 +1,24 @@
 """pythae with its own trainer, as its users call it."""
 
 import logging
-import os
 import tempfile
 
-os.environ["TQDM_DISABLE"] = "1"
-logging.disable(logging.INFO)
+import torch
+from pythae.data.datasets import BaseDataset
+from pythae.models import IWAE, VAE, IWAEConfig, VAEConfig
+from pythae.models.base.base_utils import ModelOutput
+from pythae.models.nn import BaseDecoder, BaseEncoder
+from pythae.trainers import BaseTrainer, BaseTrainerConfig
+from pythae.trainers.training_callbacks import TrainingCallback
+from torch.nn import functional
 
-import torch  # noqa: E402
-from pythae.data.datasets import BaseDataset  # noqa: E402
-from pythae.models import IWAE, VAE, IWAEConfig, VAEConfig  # noqa: E402
-from pythae.models.base.base_utils import ModelOutput  # noqa: E402
-from pythae.models.nn import BaseDecoder, BaseEncoder  # noqa: E402
-from pythae.trainers import BaseTrainer, BaseTrainerConfig  # noqa: E402
-from pythae.trainers.training_callbacks import TrainingCallback  # noqa: E402
-from torch.nn import functional  # noqa: E402
-
-from training_peers.problems import (  # noqa: E402
+from training_peers.problems import (
     EPSILON,
     LEARNING_RATE,
     SMALLEST_STDDEV,
     UNIT_SCALE,
 )
-from training_peers.torch_networks import Decoder, Encoder, keras_weights  # noqa: E402
+from training_peers.torch_networks import Decoder, Encoder, keras_weights
 
 
 class PythaeEncoder(BaseEncoder):
@@ -60,6 +56,7 @@ class TakeTurns(TrainingCallback):
 
 
 def train(problem, data, turns):
+    logging.disable(logging.INFO)
     sizes = {"input_dim": (1, 28, 28), "latent_dim": problem.latent_dim}
     if problem.num_samples == 1:
         model_class, config = VAE, VAEConfig(**sizes, reconstruction_loss="bce")
