@@ -98,8 +98,8 @@ def expected_of(digits_data_dir, tmp_path_factory):
 @pytest.mark.parametrize(
     ("strategy", "count", "num_kills"),
     [
-        ("one_device", 1, 3),
-        ("multi_worker", 2, 3),
+        ("one_device", 1, 2),
+        ("multi_worker", 2, 2),
         pytest.param("mirrored", 1, 3, marks=pytest.mark.slow),
         *(
             # A training has no more than EPOCHS - 1 epochs to be killed in.

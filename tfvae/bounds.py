@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from tfvae.figures import PALETTE, hide_frame, new_figure
 from tfvae.likelihood import LowEffectiveSampleSizeWarning, log_likelihood
 from tfvae.vae import VAE
 
@@ -18,9 +18,7 @@ NUM_SAMPLES: Mapping[str, Sequence[int]] = {
 }
 """Samples per image of each method; a sample of `annealed` is a chain."""
 
-# Accessible to the colour-blind: Petroff, "Accessible Color Sequences for Data Visualization",
-# 2021, arXiv:2107.02270.
-_COLOURS = {"prior": "#f89c20", "importance": "#3f90da", "annealed": "#bd1f01"}
+_COLOURS = {"importance": PALETTE[0], "prior": PALETTE[1], "annealed": PALETTE[2]}
 _MARKERS = {"prior": "s", "importance": "o", "annealed": "^"}
 
 
@@ -86,8 +84,7 @@ def bound_against_num_samples(bounds: Mapping[str, Bounds], *, num_steps: int = 
         "importance": r"importance: $z \sim q(Z \mid x)$",
         "annealed": f"annealed: chains of {num_steps} temperatures",
     }
-    figure = Figure(figsize=(9.0, 4.2), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(height=4.2, width=9.0)
     panels = figure.subplots(1, 2)
     for axes in panels:
         for method, bound in bounds.items():
@@ -102,7 +99,7 @@ def bound_against_num_samples(bounds: Mapping[str, Bounds], *, num_steps: int = 
             )
         axes.set_xscale("log")
         axes.set_xlabel("samples (annealed: chains) per image")
-        axes.spines[["top", "right"]].set_visible(False)
+        hide_frame(axes)
         axes.grid(alpha=0.3)
     # Beside the naive estimate, the others look like one flat line.
     close = [bound.mean for method, bound in bounds.items() if method != "prior"]
