@@ -110,7 +110,7 @@ def bound_against_num_samples(bounds: Mapping[str, Bounds], *, num_steps: int = 
     panels[0].set_ylabel(r"mean estimate of $\log p(x)$ in nats")
     panels[0].set_title("all estimates")
     panels[1].set_title("the best, enlarged")
-    panels[0].legend(frameon=False, loc="lower right")
+    panels[0].legend(frameon=False)
     figure.suptitle("Lower bounds on the log-likelihood")
     return figure
 
