@@ -29,7 +29,7 @@ PYTHAE_BATCH_SIZES = (100, 500, 1000, 5000)
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--images", type=int, default=32, help="images a run of tfvae estimates")
+    parser.add_argument("--images", type=int, default=64, help="images a run of tfvae estimates")
     parser.add_argument("--peer-images", type=int, default=4, help="images a run of pythae does")
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--epochs", type=int, default=10, help="that the trained model has")
