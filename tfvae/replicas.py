@@ -62,10 +62,11 @@ def has_several_workers(strategy: tf.distribute.Strategy) -> bool:
 
 
 class _Unshared:
-    """A strategy that hands batches on as they are, because one replica is given all of them.
+    """A strategy that hands data sets on as they are, because one replica is given all of them.
 
-    TensorFlow's own has them pass from thread to thread even then, which costs a small step a
-    tenth of its time and more.
+    TensorFlow's own has batches pass from thread to thread even then, which costs a small step a
+    tenth of its time and more. And the thread that tunes an iterator sleeps for up to as long as it
+    has run; at times it misses that the iterator is to go, and the next epoch waits until it wakes.
     """
 
     def __init__(self, strategy):
@@ -75,7 +76,11 @@ class _Unshared:
         return getattr(self._strategy, name)
 
     def experimental_distribute_dataset(self, dataset, options=None):
-        return dataset
+        if dataset.options().autotune.enabled is not None:  # Its owner has decided.
+            return dataset
+        untuned = tf.data.Options()
+        untuned.autotune.enabled = False
+        return dataset.with_options(untuned)
 
 
 class ReplicatedModel(keras.Model):

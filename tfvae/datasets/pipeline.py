@@ -111,6 +111,8 @@ def repeatable_epochs(
     options = tf.data.Options()
     # Workers must share out the batches of one order: the files are not what they could share.
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
+    # There is nothing to tune, and a tuned iterator at times takes as long to end as it has run.
+    options.autotune.enabled = False
     return (
         tf.data.Dataset.from_tensors(0)
         # Counted in Python: a variable would be mirrored under a distribution strategy, and
