@@ -609,6 +609,11 @@ def test_data_sets_that_cannot_be_used(tmp_path, name, message):
     assert not list(tmp_path.glob("*/*/*.tfrecord*"))
 
 
+def test_nothing_is_tuned(digits_data_dir):
+    options = load_dataset("digits", data_dir=digits_data_dir).options()
+    assert options.autotune.enabled is False
+
+
 def test_labels_where_there_are_none(synthetic_data_dir):
     with pytest.raises(InputError, match="has no labels"):
         load_dataset("synthetic_colour", with_labels=True, data_dir=synthetic_data_dir)
