@@ -126,26 +126,6 @@ def test_one_replica_in_xla_s_loop(one_replica, images):
     check_equal(one, other)
 
 
-@pytest.mark.parametrize(("given", "expected"), [(None, False), (True, True), (False, False)])
-def test_iterators_are_tuned_only_where_that_is_asked_for(given, expected, images, monkeypatch):
-    vae = small_vae()
-    vae.compile()
-    batches = tf.data.Dataset.from_tensor_slices(images).batch(8)
-    if given is not None:
-        options = tf.data.Options()
-        options.autotune.enabled = given
-        batches = batches.with_options(options)
-    iterated = []
-    make = tf.data.Dataset.__iter__
-    monkeypatch.setattr(
-        tf.data.Dataset, "__iter__", lambda data: iterated.append(data.options()) or make(data)
-    )
-    vae.fit(batches, epochs=2, validation_data=batches, verbose=0)
-    # Before the first epoch, all data are looked at.
-    *_, training, validation = iterated
-    assert training.autotune.enabled is validation.autotune.enabled is expected
-
-
 def test_several_steps_per_execution(two_replicas, images):
     # Of 5 steps an epoch: 3, then the 2 that are left. The warm-up moves once an execution.
     one, two = (

@@ -11,6 +11,7 @@ import keras
 import tensorflow as tf
 
 from tfvae.errors import InputError
+from tfvae.iterators import untuned
 
 StepFunction = Callable[[Any], Any]
 
@@ -65,8 +66,7 @@ class _Unshared:
     """A strategy that hands data sets on as they are, because one replica is given all of them.
 
     TensorFlow's own has batches pass from thread to thread even then, which costs a small step a
-    tenth of its time and more. And the thread that tunes an iterator sleeps for up to as long as it
-    has run; at times it misses that the iterator is to go, and the next epoch waits until it wakes.
+    tenth of its time and more.
     """
 
     def __init__(self, strategy):
@@ -76,11 +76,7 @@ class _Unshared:
         return getattr(self._strategy, name)
 
     def experimental_distribute_dataset(self, dataset, options=None):
-        if dataset.options().autotune.enabled is not None:  # Its owner has decided.
-            return dataset
-        untuned = tf.data.Options()
-        untuned.autotune.enabled = False
-        return dataset.with_options(untuned)
+        return untuned(dataset)
 
 
 class ReplicatedModel(keras.Model):

@@ -78,8 +78,9 @@ def wait_for_all(strategy: tf.distribute.Strategy | None) -> None:
             return strategy.run(lambda: sum_over_replicas(tf.constant(1.0)))
 
         exchange()
-        # A worker has its sum while another is still sent it, and must not end then: once this one
-        # has begun a second exchange, all have the first. That others end in the second is fine.
+        # A worker has its sum while another is still being sent it, and must not end then. A second
+        # one is there only once all have begun to ask for it, and so have the first. What becomes
+        # of the second does not matter.
         with contextlib.suppress(tf.errors.OpError):
             exchange()
 
