@@ -45,7 +45,9 @@ def main():
     for turn in range(settings.repeats + 1):
         for name, code in IMPORTS.items():
             started = time.perf_counter()
-            subprocess.run([sys.executable, "-c", code], check=True, stderr=subprocess.DEVNULL)
+            run = subprocess.run([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True)
+            if run.returncode:
+                sys.exit(f"{name} failed:\n{run.stderr}")
             keep(seconds, turn, name, time.perf_counter() - started)
         for name, value in train():
             keep(seconds, turn, name, value)
@@ -70,15 +72,18 @@ def train():
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-u", "-m", "tfvae", "train", "--epochs", "1"]
         command += ["--num-samples", "1", "--output", Path(folder, "run")]
-        started = time.perf_counter()
+        started, seen = time.perf_counter(), set()
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
             for line in process.stdout:
                 name = MOMENTS.get(line.split("/")[0].split(" ")[0])
                 if name is not None:
+                    seen.add(name)
                     yield name, time.perf_counter() - started
         yield "tfvae train: evaluated, drawn and exported", time.perf_counter() - started
         if process.returncode:
             sys.exit(f"tfvae train ended with {process.returncode}")
+        if missing := set(MOMENTS.values()) - seen:
+            sys.exit(f"no line of tfvae train told of: {', '.join(missing)}")
 
 
 if __name__ == "__main__":
