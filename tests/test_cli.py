@@ -99,10 +99,13 @@ def test_versions():
 def test_recipes_are_listed_with_the_published_numbers():
     output = CliRunner().invoke(cli.app, ["recipes"]).output
     for name in recipes.names():
-        paper = recipes.load(name).paper
+        recipe = recipes.load(name)
         assert f"{name}: " in output
-        assert f"{paper.negative_log_likelihood:.2f}" in output
-        assert paper.table in output
+        assert f"{recipe.paper.negative_log_likelihood:.2f}" in output
+        assert recipe.paper.table in output
+        for result in recipe.ours:
+            assert f"{result.negative_log_likelihood:.2f} ± " in output
+            assert f"(seed {result.seed}, {round(result.seconds / 60)} min)" in output
 
 
 def test_a_recipe_is_trained_with_what_goes_over_it(digits_data_dir, tmp_path):

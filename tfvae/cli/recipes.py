@@ -14,7 +14,8 @@ def list_recipes() -> None:
         recipe = recipes.load(name)
         paper = recipe.paper
         ours = [
-            f"{result.negative_log_likelihood:.2f} ± {result.standard_error:.2f}"
+            f"{result.negative_log_likelihood:.2f} ± {result.standard_error:.2f} "
+            f"(seed {result.seed}, {result.seconds / 60:.0f} min)"
             for result in recipe.ours
         ]
         place = f"arXiv:{paper.arxiv}, " if paper.arxiv else ""
