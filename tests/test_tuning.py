@@ -550,7 +550,7 @@ def test_folders_that_hold_something_else_are_refused(tmp_path):
         tuning.search(**search_arguments(), folder=tmp_path)
     with pytest.raises(InputError, match="must be a folder; there is a file"):
         tuning.search(**search_arguments(), folder=tmp_path / "notes.txt")
-    assert os.listdir(tmp_path) == ["notes.txt"]  # noqa: PTH208
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
 
 def test_a_folder_is_used_by_one_search_at_a_time(tmp_path, monkeypatch):

@@ -24,7 +24,7 @@ import tempfile
 from pathlib import Path
 
 from training_peers.problems import PROBLEMS
-from training_peers.turns import Contestant, Failure
+from training_peers.turns import Contestant, ContestantError
 
 NUM_THREADS = 2
 TOLERANCE = 0.02  # Of the bound: early in training, the order of the images makes one percent.
@@ -152,7 +152,7 @@ def run(name: str, contestants: dict[str, Contestant], settings: argparse.Namesp
     def attempt(contestant, action):
         try:
             return action()
-        except Failure as failure:
+        except ContestantError as failure:
             failures[contestant] = str(failure)
             print(f"{contestant}:\n{contestants[contestant].messages.read_text()}", file=sys.stderr)
 

@@ -1,6 +1,7 @@
 """The embedded data set, as a TFDS builder: the digits that ship inside scikit-learn."""
 
 from collections.abc import Iterator
+from typing import ClassVar
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -24,7 +25,7 @@ class Digits(tfds.core.GeneratorBasedBuilder):
     """
 
     VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES = {"1.0.0": "20 x 20 by bicubic interpolation, framed to 28 x 28."}  # noqa: RUF012
+    RELEASE_NOTES: ClassVar = {"1.0.0": "20 x 20 by bicubic interpolation, framed to 28 x 28."}
 
     def _info(self) -> tfds.core.DatasetInfo:
         return tfds.core.DatasetInfo(

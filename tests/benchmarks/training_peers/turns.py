@@ -14,7 +14,7 @@ from typing import Any
 from training_peers.problems import Data, Problem, Weights
 
 
-class Failure(Exception):  # noqa: N818
+class ContestantError(Exception):
     """A contestant cannot take part; says why."""
 
 
@@ -84,7 +84,7 @@ class Contestant:
         """Prepares for the training, which begins with the first call of `turn`.
 
         Raises:
-            Failure: If it failed before.
+            ContestantError: If it failed before.
         """
         if self._failure:
             raise self._failure
@@ -94,7 +94,7 @@ class Contestant:
         """Has its turn; seconds of the last epoch, and the processor's since the turn before.
 
         Raises:
-            Failure: If it cannot.
+            ContestantError: If it cannot.
         """
         with contextlib.suppress(OSError):  # What has failed says so when asked.
             self._connection.send(True)
@@ -104,7 +104,7 @@ class Contestant:
         """The weights after the last epoch; None of what has none.
 
         Raises:
-            Failure: If it cannot.
+            ContestantError: If it cannot.
         """
         return self._receive()
 
@@ -120,8 +120,8 @@ class Contestant:
             answer = self._connection.recv()
         except EOFError:
             self._process.join()
-            answer = Failure(f"its process has ended ({self._process.exitcode})")
-        if isinstance(answer, Failure):
+            answer = ContestantError(f"its process has ended ({self._process.exitcode})")
+        if isinstance(answer, ContestantError):
             self._failure = answer
             raise answer
         return answer
@@ -135,10 +135,11 @@ def _serve(connection, messages, module, options):
             train = importlib.import_module(f"training_peers.{module}").train
             trained = train(problem, data, Turns(connection, num_turns), **options)
         except ImportError as error:
-            trained = Failure(str(error))
+            trained = ContestantError(str(error))
         except Exception as error:
             traceback.print_exc()
-            trained = Failure(f"{type(error).__name__}: {str(error).strip().split(chr(10))[0]}")
+            first_line = str(error).strip().split("\n")[0]
+            trained = ContestantError(f"{type(error).__name__}: {first_line}")
         connection.send(trained)
-        if isinstance(trained, Failure):
+        if isinstance(trained, ContestantError):
             return
