@@ -105,7 +105,10 @@ def test_recipes_are_listed_with_the_published_numbers():
         assert recipe.paper.table in output
         for result in recipe.ours:
             assert f"{result.negative_log_likelihood:.2f} ± " in output
-            assert f"(seed {result.seed}, {round(result.seconds / 60)} min)" in output
+            fewer = result.num_importance_samples
+            samples = f", {fewer} samples" if fewer else ""
+            minutes = round(result.seconds / 60)
+            assert f"(seed {result.seed}, {minutes} min{samples})" in output
 
 
 def test_a_recipe_is_trained_with_what_goes_over_it(digits_data_dir, tmp_path):

@@ -39,7 +39,7 @@ def stated(card, quantity):
 @pytest.fixture(scope="module")
 def images(name, request):
     """The held-out images, sampled as for the card."""
-    settings = runs.settings_beside(SAVED_MODELS / name) or TrainingSettings(dataset=name)
+    settings = runs.settings_beside(SAVED_MODELS / name)
     fixture = "digits_data_dir" if settings.dataset == "digits" else "shared_data_dir"
     data_dir = request.getfixturevalue(fixture)
     settings = TrainingSettings(

@@ -13,11 +13,7 @@ def list_recipes() -> None:
     for name in recipes.names():
         recipe = recipes.load(name)
         paper = recipe.paper
-        ours = [
-            f"{result.negative_log_likelihood:.2f} ± {result.standard_error:.2f} "
-            f"(seed {result.seed}, {result.seconds / 60:.0f} min)"
-            for result in recipe.ours
-        ]
+        ours = [_line_of(result) for result in recipe.ours]
         place = f"arXiv:{paper.arxiv}, " if paper.arxiv else ""
         typer.echo(f"{name}: {recipe.summary}")
         doubt = "" if paper.is_checked else " (quoted from memory, not read in the paper)"
@@ -25,3 +21,11 @@ def list_recipes() -> None:
         typer.echo(f"  ours       {', '.join(ours) or 'not measured'}")
         typer.echo(f"  {paper.authors} {paper.year}, {place}{paper.table}\n")
     typer.echo("Run one with `tfvae train --recipe NAME`.")
+
+
+def _line_of(result: recipes.Result) -> str:
+    how = [f"seed {result.seed}", f"{result.seconds / 60:.0f} min"]
+    if result.num_importance_samples is not None:
+        how.append(f"{result.num_importance_samples:,} samples")
+    number = f"{result.negative_log_likelihood:.2f} ± {result.standard_error:.2f}"
+    return f"{number} ({', '.join(how)})"

@@ -47,6 +47,8 @@ class Result:
         seed: Of the training.
         seconds: Of the training, without the evaluation.
         date: Of the run.
+        num_importance_samples: Latents per image for log p(x), where they were fewer than those of
+            the recipe.
     """
 
     negative_log_likelihood: float
@@ -54,6 +56,7 @@ class Result:
     seed: int
     seconds: float
     date: datetime.date
+    num_importance_samples: int | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
