@@ -42,6 +42,8 @@ def test_settings_of_a_run_are_read_again(tmp_path):
         ({"decoder_bias": "ones"}, "decoder_bias must be one of zeros, data_mean; got 'ones'"),
         ({"objective": "gan"}, "objective must be one of elbo, iwae; got 'gan'"),
         ({"latents_per_image": 0}, "latents_per_image must be an integer of at least 1; got 0"),
+        ({"gradient": "dreg"}, "gradient must be one of plain, doubly_reparametrized; got 'dreg'"),
+        ({"gradient": "doubly_reparametrized"}, "is for the objective iwae; the objective is elbo"),
         ({"objective": "iwae", "warmup_epochs": 2}, "weigh the KL of the objective elbo; the obj"),
         ({"objective": "iwae", "beta": 0.5}, "which has none to weigh: leave them out"),
         ({"free_bits": -1}, "free_bits must be a finite number of at least 0; got -1"),

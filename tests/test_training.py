@@ -153,7 +153,9 @@ def test_the_objective_is_that_of_the_settings():
     assert (objective.num_samples, objective.beta, objective.free_bits) == (3, 0.5, 0.1)
     objective = compiled(objective="iwae", latents_per_image=7).objective
     assert isinstance(objective, objectives.IWAE)
-    assert objective.num_samples == 7
+    assert (objective.num_samples, objective.gradient) == (7, "plain")
+    objective = compiled(objective="iwae", gradient="doubly_reparametrized").objective
+    assert objective.gradient == "doubly_reparametrized"
 
 
 def test_the_optimizer_is_that_of_the_settings():

@@ -18,6 +18,7 @@ Strategy = Literal["auto", "one_device", "mirrored", "multi_worker"]
 Precision = Literal["float32", "mixed_bfloat16", "mixed_float16", "float64"]
 Activation = Literal["relu", "elu", "selu", "gelu", "silu", "softplus", "tanh", "glu"]
 ObjectiveName = Literal["elbo", "iwae"]
+Gradient = Literal["plain", "doubly_reparametrized"]
 DecoderBias = Literal["zeros", "data_mean"]
 LearningRateSchedule = Literal["cosine", "constant", "piecewise"]
 
@@ -53,6 +54,8 @@ class TrainingSettings:
         precision: The Keras dtype policy of the networks.
         objective: What is maximised; see `tfvae.objectives`.
         latents_per_image: How many latents the objective draws for each image in a step.
+        gradient: How the objective `iwae` estimates the gradient of the encoder; see
+            `objectives.IWAE`.
         beta: The weight of the KL.
         warmup_epochs: Over how many first epochs the weight of the KL rises from 0; 0 for none.
         free_bits: The nats that the KL of each latent dimension has free.
@@ -95,6 +98,7 @@ class TrainingSettings:
     precision: Precision = "float32"
     objective: ObjectiveName = "elbo"
     latents_per_image: int = 1
+    gradient: Gradient = "plain"
     beta: float = 1.0
     warmup_epochs: int = 0
     free_bits: float = 0.0
@@ -161,6 +165,12 @@ class TrainingSettings:
                 f"objective is {self.objective}, which has none to weigh: leave them out"
             )
 
+        if self.objective != "iwae" and self.gradient != "plain":
+            raise InputError(
+                f"gradient {self.gradient} is for the objective iwae; the objective is "
+                f"{self.objective}"
+            )
+
     @property
     def monitor(self) -> str:
         """The log of an epoch by which the best one is chosen."""
@@ -224,6 +234,7 @@ _CHOICES = {
     "decoder_bias": get_args(DecoderBias),
     "precision": get_args(Precision),
     "objective": get_args(ObjectiveName),
+    "gradient": get_args(Gradient),
     "learning_rate_schedule": get_args(LearningRateSchedule),
     "strategy": get_args(Strategy),
 }

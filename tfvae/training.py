@@ -251,7 +251,9 @@ def initialize(vae: VAE, settings: TrainingSettings) -> None:
 def compile_vae(vae: VAE, settings: TrainingSettings, steps_per_epoch: int) -> None:
     """Compiles a model with the objective and the optimizer of the settings."""
     if settings.objective == "iwae":
-        objective = objectives.IWAE(num_samples=settings.latents_per_image)
+        objective = objectives.IWAE(
+            num_samples=settings.latents_per_image, gradient=settings.gradient
+        )
     else:
         objective = objectives.ELBO(
             beta=settings.beta,

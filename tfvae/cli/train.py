@@ -18,6 +18,7 @@ from tfvae.settings import (
     Activation,
     Binarization,
     DecoderBias,
+    Gradient,
     LearningRateSchedule,
     Network,
     ObjectiveName,
@@ -136,6 +137,14 @@ def train(
             rich_help_panel=OBJECTIVE,
             help="Latents that the objective draws in a step.",
             show_default="1",
+        ),
+    ] = None,
+    gradient: Annotated[
+        Gradient | None,
+        typer.Option(
+            rich_help_panel=OBJECTIVE,
+            help="How iwae estimates the encoder's gradient.",
+            show_default="plain",
         ),
     ] = None,
     beta: Annotated[
@@ -267,6 +276,7 @@ def train(
         precision=precision,
         objective=objective,
         latents_per_image=latents_per_image,
+        gradient=gradient,
         beta=beta,
         warmup_epochs=warmup_epochs,
         free_bits=free_bits,
