@@ -195,7 +195,7 @@ def test_the_networks_are_those_of_the_settings():
     assert not any(layer.name.startswith("stage_0_1") for layer in encoder.layers)
 
 
-def test_the_bound_that_is_trained_chooses_the_epoch(digits_data_dir, tmp_path):
+def test_the_bound_that_is_trained_chooses_the_epoch(digits_data_dir, tmp_path, capsys):
     settings = TrainingSettings(
         data_dir=str(digits_data_dir),
         latent_dim=2,
@@ -212,6 +212,9 @@ def test_the_bound_that_is_trained_chooses_the_epoch(digits_data_dir, tmp_path):
     # The bound of four samples is above the ELBO.
     assert history["val_loss"][-1] < -history["val_elbo"][-1]
     assert runs.load_vae(tmp_path).objective.num_samples == 4
+    shown = capsys.readouterr().err
+    last = {name: history[name][-1] for name in ("loss", "val_loss")}
+    assert f"loss {last['loss']:.2f}  val_loss {last['val_loss']:.2f}" in shown
 
 
 @pytest.fixture(scope="module")

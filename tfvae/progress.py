@@ -22,13 +22,16 @@ class Progress(keras.callbacks.Callback):
 
     Args:
         console: Where to write; standard error by default, so that standard output holds results.
+        quantity: The log that is shown, of training and of validation: that by which epochs are
+            chosen.
 
     Example:
         >>> vae.fit(images, epochs=50, verbose=0, callbacks=[Progress()])
     """
 
-    def __init__(self, console: Console | None = None):
+    def __init__(self, console: Console | None = None, quantity: str = "elbo"):
         super().__init__()
+        self.quantity = quantity
         self.console = console or Console(stderr=True)
         self._bar = None
 
@@ -66,14 +69,16 @@ class Progress(keras.callbacks.Callback):
         if batch and time.monotonic() - self._last_shown >= pause:
             # The metrics of several workers are read by all of them at once, or not at all.
             if not has_several_workers(self.model.strategy):
-                self._terms["elbo"] = float(self.model.get_metrics_result()["elbo"])
+                result = self.model.get_metrics_result()[self.quantity]
+                self._terms[self.quantity] = float(result)
             self._show()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Shows the terms of the epoch."""
         self._steps = self._steps or self._step + 1
         self._epoch, self._step = epoch + 1, 0
-        self._terms |= {name: logs[name] for name in ("elbo", "val_elbo") if name in (logs or {})}
+        names = (self.quantity, f"val_{self.quantity}")
+        self._terms |= {name: logs[name] for name in names if name in (logs or {})}
         pause = SECONDS_BETWEEN_REFRESHES if self._bar else SECONDS_BETWEEN_LINES
         if time.monotonic() - self._last_shown >= pause:
             self._show()

@@ -131,7 +131,8 @@ def train(
     compile_vae(vae, settings, steps_per_epoch=int(data["train"].cardinality()))
     if not backup.initial_epoch:
         initialize(vae, settings)
-    callbacks = [Progress()] if is_chief else []
+    shown = settings.monitor.removeprefix("val_")
+    callbacks = [Progress(quantity=shown)] if is_chief else []
     if settings.warmup_epochs:
         callbacks.append(KLWarmup(settings.warmup_epochs, end=settings.beta))
     if with_tensorboard:
