@@ -168,7 +168,7 @@ class TrainingSettings:
         if self.objective != "iwae" and self.gradient != "plain":
             raise InputError(
                 f"gradient {self.gradient} is for the objective iwae; the objective is "
-                f"{self.objective}"
+                f"{self.objective}: give gradient plain"
             )
 
     @property
