@@ -2,12 +2,14 @@ import contextlib
 import io
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
 import time
 import warnings
 from importlib.metadata import version
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import numpy as np
@@ -15,7 +17,7 @@ import PIL.Image
 import pytest
 from typer.testing import CliRunner
 
-from tfvae import cli, recipes
+from tfvae import cli, publishing, recipes
 from tfvae.settings import TrainingSettings
 from tfvae.version import __version__
 
@@ -104,9 +106,9 @@ def test_recipes_are_listed_with_the_published_numbers():
         assert f"{recipe.paper.negative_log_likelihood:.2f}" in output
         assert recipe.paper.table in output
         for result in recipe.ours:
-            assert f"{result.negative_log_likelihood:.2f} ± " in output
+            assert f"{result.negative_log_likelihood:.2f} ± {result.standard_error:.2f} " in output
             fewer = result.num_importance_samples
-            samples = f", {fewer} samples" if fewer else ""
+            samples = f", {fewer:,} samples" if fewer else ""
             minutes = round(result.seconds / 60)
             assert f"(seed {result.seed}, {minutes} min{samples})" in output
 
@@ -129,10 +131,62 @@ def test_a_recipe_is_trained_with_what_goes_over_it(digits_data_dir, tmp_path):
     assert (tmp_path / "saved_models" / "mine" / "model.keras").is_file()
 
 
-def test_every_setting_is_an_option_of_train():
-    output = CliRunner().invoke(cli.app, ["train", "--help"], terminal_width=200).output
-    for name in TrainingSettings.__annotations__:
-        assert f"--{name.replace('_', '-')}" in output
+# None is that of the settings at first.
+OTHER_SETTINGS = {
+    "recipe": "pythae-vae",
+    "dataset": "mnist",
+    "data_dir": "/data",
+    "binarization": "fixed",
+    "validation_images": 200,
+    "network": "conv",
+    "latent_dim": 3,
+    "hidden": (20, 10),
+    "filters": (4, 5),
+    "blocks": 3,
+    "batch_normalization": True,
+    "activation": "tanh",
+    "decoder_bias": "data_mean",
+    "initial_model": "mnist-vae",
+    "precision": "mixed_bfloat16",
+    "objective": "iwae",
+    "latents_per_image": 5,
+    "gradient": "doubly_reparametrized",
+    "beta": 0.5,
+    "warmup_epochs": 4,
+    "free_bits": 0.25,
+    "learning_rate": 0.003,
+    "learning_rate_schedule": "piecewise",
+    "gradient_clipping": 2.5,
+    "average_weights": 0.99,
+    "strategy": "one_device",
+    "batch_size": 50,
+    "epochs": 6,
+    "patience": 7,
+    "seed": 8,
+}
+NEEDED = {
+    "filters": {"network": "resnet"},
+    "blocks": {"network": "resnet"},
+    "batch_normalization": {"network": "resnet"},
+    "gradient": {"objective": "iwae"},
+}
+
+
+@pytest.mark.parametrize("name", TrainingSettings.__annotations__)
+def test_every_setting_is_an_option_of_train(name, monkeypatch):
+    given = NEEDED.get(name, {}) | {name: OTHER_SETTINGS[name]}
+    expected = TrainingSettings.merged(**given)
+    assert getattr(expected, name) != getattr(TrainingSettings(), name)
+    reached = []
+    commands = SimpleNamespace(train=lambda settings, *args, **kwargs: reached.append(settings))
+    monkeypatch.setattr(cli.train, "start", lambda strategy: commands)
+    # The command that a card gives has all but what is of the machine.
+    words = shlex.split(publishing.command_of(expected, expected.num_importance_samples))
+    if name in ("data_dir", "strategy"):
+        words += [f"--{name.replace('_', '-')}", given[name]]
+    result = CliRunner().invoke(cli.app, words[1:])
+    assert result.exit_code == 0, result.output
+    assert reached == [expected]
 
 
 def test_train_prints_the_numbers_and_where_things_lie(run):

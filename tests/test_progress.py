@@ -1,4 +1,5 @@
 import io
+import re
 import time
 
 import keras
@@ -21,7 +22,7 @@ def log():
     return Console(file=io.StringIO())
 
 
-def fit(console, *callbacks, epochs=3, **kwargs):
+def fit(console, *callbacks, epochs=3, quantity="elbo", **kwargs):
     keras.utils.set_random_seed(0)
     encoder = tfvae.networks.mlp_encoder((4, 4, 1), 2, hidden=(4,))
     decoder = tfvae.networks.mlp_decoder((4, 4, 1), 2, hidden=(4,))
@@ -34,7 +35,7 @@ def fit(console, *callbacks, epochs=3, **kwargs):
         batch_size=4,
         epochs=epochs,
         verbose=0,
-        callbacks=[*callbacks, Progress(console)],
+        callbacks=[*callbacks, Progress(console, quantity)],
         **kwargs,
     )
     return history.history
@@ -53,8 +54,8 @@ def shown(console):
     return console.file.getvalue()
 
 
-def terms(history):
-    return f"elbo {history['elbo'][-1]:.2f}  val_elbo {history['val_elbo'][-1]:.2f}"
+def terms(history, name="elbo"):
+    return f"{name} {history[name][-1]:.2f}  val_{name} {history[f'val_{name}'][-1]:.2f}"
 
 
 def test_terminal_shows_the_epoch_and_its_terms(terminal, monkeypatch):
@@ -62,6 +63,14 @@ def test_terminal_shows_the_epoch_and_its_terms(terminal, monkeypatch):
     history = fit(terminal)
     for text in ("epoch 0/3", "epoch 1/3  step 1/2", "epoch 3/3  step 1/2", terms(history)):
         assert text in shown(terminal)
+
+
+def test_another_quantity_is_shown_within_epochs_and_after_them(terminal, monkeypatch):
+    monkeypatch.setattr(progress, "SECONDS_BETWEEN_REFRESHES", 0.0)
+    history = fit(terminal, quantity="loss")
+    assert re.search(r"epoch 1/3  step 1/2  loss \d+\.\d\d", shown(terminal))
+    assert terms(history, "loss") in shown(terminal)
+    assert "elbo" not in shown(terminal)
 
 
 def test_terminal_is_refreshed_seldom(terminal, monkeypatch):

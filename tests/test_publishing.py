@@ -1,3 +1,4 @@
+import dataclasses
 import re
 
 import numpy as np
@@ -82,6 +83,11 @@ def test_the_command_of_a_recipe_is_short():
 def test_the_card_of_a_recipe_names_the_paper(run):
     settings = TrainingSettings.merged(recipe="burda2015-iwae")
     text = publishing._training(settings, run.results)
-    assert "the importance-weighted bound of 50 samples" in text
+    assert "Seed 0; from the weights of `mnist-vae`, 2 epochs of 100 images a step" in text
+    assert "the importance-weighted bound of 50 samples with the doubly reparametrised grad" in text
+    plain = dataclasses.replace(settings, gradient="plain", initial_model="/my/model.keras")
+    text = publishing._training(plain, run.results)
+    assert "from the weights of another model, 2 epochs" in text
+    assert "reparametrised" not in text
     assert "Published: -log p(x) of 84.78 nats (Burda, Grosse, Salakhutdinov." in text
     assert "arXiv:1509.00519" in text

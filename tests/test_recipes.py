@@ -115,7 +115,7 @@ def test_settings_go_over_the_recipe(tmp_path):
     assert TrainingSettings().num_importance_samples == 500
     # So also the settings that a run has written, which are all there.
     (tmp_path / "settings.json").write_text(settings.to_json())
-    assert TrainingSettings.merged(tmp_path / "settings.json") == settings
+    assert TrainingSettings.of_run(tmp_path / "settings.json") == settings
     (tmp_path / "mine.toml").write_text('recipe = "burda2015-iwae"\nlatents_per_image = 5\n')
     mine = TrainingSettings.merged(tmp_path / "mine.toml")
     expected = TrainingSettings.merged(recipe="burda2015-iwae")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfvae import likelihood, runs, training
+from tfvae import likelihood, runs, splits
 from tfvae.settings import TrainingSettings
 
 REPOSITORY = Path(__file__).parents[1]
@@ -45,7 +45,7 @@ def images(name, request):
     settings = TrainingSettings(
         dataset=settings.dataset, binarization=settings.binarization, data_dir=str(data_dir)
     )
-    batches = training.load_split(settings, "test", batch_size=500, shuffle=False)
+    batches = splits.load_split(settings, "test", batch_size=500, shuffle=False)
     return np.concatenate(list(batches.as_numpy_iterator()))
 
 

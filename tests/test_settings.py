@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import pytest
@@ -18,12 +19,19 @@ def test_settings_of_a_run_are_read_again(tmp_path):
     settings = TrainingSettings(hidden=[20, 10], epochs=3, warmup_epochs=2)
     file = tmp_path / "settings.json"
     file.write_text(settings.to_json())
-    assert TrainingSettings.merged(file) == settings
+    assert TrainingSettings.of_run(file) == settings
+    assert TrainingSettings.of_run(file, seed=4) == dataclasses.replace(settings, seed=4)
+    # Where a person names a recipe, it is what is meant; a run is what it was.
+    file.write_text('{"recipe": "burda2015-iwae", "objective": "iwae"}')
+    assert TrainingSettings.merged(file).gradient == "doubly_reparametrized"
+    run = TrainingSettings.of_run(file)
+    assert (run.recipe, run.objective, run.gradient) == ("burda2015-iwae", "iwae", "plain")
 
 
 @pytest.mark.parametrize(
     ("given", "message"),
     [
+        ({"validation_images": 0}, "validation_images must be an integer of at least 1; got 0"),
         ({"latent_dim": 0}, "latent_dim must be an integer of at least 1; got 0"),
         ({"hidden": [64, 0]}, "hidden must be integers of at least 1; got [64, 0]"),
         ({"hidden": 64}, "hidden must be integers of at least 1; got 64"),

@@ -5,7 +5,7 @@ import keras
 import numpy as np
 import pytest
 
-from tfvae import load_pretrained, objectives, runs, training
+from tfvae import load_pretrained, objectives, runs, splits, training
 from tfvae.errors import InputError
 from tfvae.settings import TrainingSettings
 
@@ -61,7 +61,7 @@ def test_the_weights_are_those_of_the_best_epoch(run):
     compared = history["val_elbo"][2:]  # Not during the warm-up.
     assert best == 3 + int(np.argmax(compared))
     vae = runs.load_vae(run.folder)
-    validation = training.load_split(run_settings(run), "validation")
+    validation = splits.load_split(run_settings(run), "validation")
     elbo = vae.evaluate(validation, verbose=0, return_dict=True)["elbo"]
     assert elbo == pytest.approx(history["val_elbo"][best - 1], abs=3.0)
 
@@ -104,14 +104,6 @@ def test_epochs_and_patience_follow_the_size_of_the_data():
     assert training.with_epochs(defaults, steps_per_epoch=10_000).epochs == 50
     given = TrainingSettings(epochs=7, patience=2)
     assert training.with_epochs(given, steps_per_epoch=12) == given
-
-
-def test_images_to_evaluate_on_are_sampled_once(digits_data_dir):
-    settings = TrainingSettings(data_dir=str(digits_data_dir))
-    for split, same in (("train", False), ("validation", True), ("test", True)):
-        data = training.load_split(settings, split, shuffle=False)
-        first, second = next(iter(data)), next(iter(data))
-        assert bool((first.numpy() == second.numpy()).all()) == same
 
 
 def test_learning_rate_falls_along_a_cosine_to_zero():
@@ -229,7 +221,7 @@ def test_training_starts_from_the_mean_of_the_data(small_settings):
     settings = dataclasses.replace(small_settings, decoder_bias="data_mean")
     training.initialize(vae, settings)
     images = np.concatenate(
-        list(training.load_split(settings, "train", binarization="none").as_numpy_iterator())
+        list(splits.load_split(settings, "train", binarization="none").as_numpy_iterator())
     )
     bias = vae.decoder.get_layer("pixels").bias.numpy()
     expected = np.clip(images.mean(axis=0), 0.001, 0.999).ravel()
@@ -253,22 +245,6 @@ def test_training_starts_from_another_model(small_settings, run, tmp_path):
     np.testing.assert_array_equal(
         vae.encoder.get_weights()[0], load_pretrained("digits").encoder.get_weights()[0]
     )
-
-
-def test_images_to_evaluate_on_do_not_depend_on_the_seed(digits_data_dir):
-    batches = [
-        next(
-            iter(
-                training.load_split(
-                    TrainingSettings(data_dir=str(digits_data_dir), seed=seed), split
-                )
-            )
-        )
-        for split in ("test", "train")
-        for seed in (0, 1)
-    ]
-    assert (batches[0].numpy() == batches[1].numpy()).all()
-    assert not (batches[2].numpy() == batches[3].numpy()).all()
 
 
 def test_a_data_set_that_is_not_there_leaves_nothing(tmp_path):

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import PIL.Image
 
-from tfvae import publishing, report, runs, serving, strategies, training
+from tfvae import publishing, report, runs, serving, splits, strategies, training
 from tfvae.datasets import describe_dataset
 from tfvae.errors import InputError
 from tfvae.figures import image_grid
@@ -193,7 +193,7 @@ def encode(
     settings = _settings(model, **given)
     labelled = describe_dataset(settings.dataset, settings.data_dir).class_names is not None
     columns: dict[str, list[np.ndarray]] = {}
-    for batch in training.load_split(settings, split, shuffle=False, with_labels=labelled):
+    for batch in splits.load_split(settings, split, shuffle=False, with_labels=labelled):
         images, *labels = batch if labelled else (batch,)
         posterior = vae.encode(images)
         row = {"mean": posterior.mean(), "stddev": posterior.stddev()}
@@ -352,10 +352,9 @@ def tune(
 
 def _settings(model, **given):
     """The settings of the model's run with those that were given over them."""
-    beside = runs.settings_beside(model)
-    known = dataclasses.asdict(beside) if beside else {}
-    known |= {name: value for name, value in given.items() if value is not None}
-    return TrainingSettings.merged(**known)
+    beside = runs.settings_beside(model) or TrainingSettings()
+    over = {name: value for name, value in given.items() if value is not None}
+    return dataclasses.replace(beside, **over)
 
 
 def _check_same_run(settings, folder, recorded):

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from tfvae import initialization, recipes, runs, serving, training
+from tfvae import initialization, pretrained, recipes, runs, serving, splits
 from tfvae.datasets import describe_dataset
 from tfvae.errors import InputError
 from tfvae.files import written_whole
@@ -56,7 +56,7 @@ def publish(
         )
     if (folder / runs.MODEL).exists() and not overwrite:
         raise InputError(f"{folder / runs.MODEL} is there already: give --overwrite to replace it")
-    settings = TrainingSettings.merged(run / runs.SETTINGS, data_dir=data_dir)
+    settings = TrainingSettings.of_run(run / runs.SETTINGS, data_dir=data_dir)
     results = json.loads((run / runs.RESULTS).read_text(encoding="utf-8"))
     vae = _without_optimizer(runs.load_vae(run))
     folder.mkdir(parents=True, exist_ok=True)
@@ -116,10 +116,10 @@ def _without_optimizer(vae: VAE) -> VAE:
 
 def _data(settings):
     description = describe_dataset(settings.dataset, settings.data_dir)
-    counts, (height, width, _) = description.num_examples, description.image_shape
+    counts, (height, width, _) = splits.sizes(settings, description), description.image_shape
     sampled = {
         "dynamic": "dynamic binarisation; the held-out images were sampled once, from seed "
-        f"{training.EVALUATION_SEED}",
+        f"{splits.EVALUATION_SEED}",
         "fixed": "binarised once by sampling",
         "threshold": "binarised at a half",
         "none": "as they are stored",
@@ -136,10 +136,13 @@ def _training(settings: TrainingSettings, results: dict[str, Any]) -> str:
         "elbo": "the ELBO",
         "iwae": f"the importance-weighted bound of {settings.latents_per_image} samples",
     }[settings.objective]
+    if settings.gradient == "doubly_reparametrized":
+        objective += " with the doubly reparametrised gradient (arXiv:1810.04152)"
+    start = "" if settings.initial_model is None else f" from the weights of {_start(settings)},"
     text = (
-        f"Seed {settings.seed}; {results['epochs']} epochs of {settings.batch_size} images a step "
-        f"on {objective}, in {results['seconds']:,.0f} seconds; the weights are those of epoch "
-        f"{results['best_epoch']}, the best on the validation images."
+        f"Seed {settings.seed};{start} {results['epochs']} epochs of {settings.batch_size} images "
+        f"a step on {objective}, in {results['seconds']:,.0f} seconds; the weights are those of "
+        f"epoch {results['best_epoch']}, the best on the validation images."
     )
     if settings.recipe is None:
         return text
@@ -152,6 +155,12 @@ def _training(settings: TrainingSettings, results: dict[str, Any]) -> str:
         f"{paper.negative_log_likelihood:.2f} nats{doubt} ({paper.authors}. {paper.title}. "
         f"{paper.year}{place}; {paper.table}; {paper.estimator})."
     )
+
+
+def _start(settings):
+    # The path of a file is of the machine; the name of a pretrained model is everyone's.
+    is_pretrained = settings.initial_model in pretrained.names()
+    return f"`{settings.initial_model}`" if is_pretrained else "another model"
 
 
 def _limits(settings, vae):

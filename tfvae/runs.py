@@ -81,7 +81,7 @@ def unfinished_folder(path: str | os.PathLike) -> tuple[Path, TrainingSettings]:
         )
     if (folder / RESULTS).is_file() and not (folder / BACKUP).is_dir():
         raise InputError(f"the run in {folder} has ended: there is nothing to resume")
-    return folder, TrainingSettings.merged(folder / SETTINGS)
+    return folder, TrainingSettings.of_run(folder / SETTINGS)
 
 
 def remove_half_written(folder: Path) -> None:
@@ -134,7 +134,7 @@ def settings_beside(path: str | os.PathLike) -> TrainingSettings | None:
     """
     path = Path(path)
     file = (path if path.is_dir() else path.parent) / SETTINGS
-    return TrainingSettings.merged(file) if file.is_file() else None
+    return TrainingSettings.of_run(file) if file.is_file() else None
 
 
 def remove_unfinished(folder: Path) -> None:

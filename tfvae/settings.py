@@ -36,6 +36,8 @@ class TrainingSettings:
         dataset: `digits`, or the name of a TFDS data set with one image a record.
         data_dir: The TFDS data directory; None for TFDS's own.
         binarization: How grey images become binary; see `tfvae.load_dataset`.
+        validation_images: How many images at the end of TFDS's train choose the epoch, for a data
+            set without a validation split; None for a tenth of them.
         network: The kind of encoder and decoder.
         latent_dim: The number of latent dimensions.
         hidden: The units of each hidden layer of an mlp, from the image on, or of the one fully
@@ -86,6 +88,7 @@ class TrainingSettings:
     dataset: str = "digits"
     data_dir: str | None = None
     binarization: Binarization = "dynamic"
+    validation_images: int | None = None
     network: Network = "mlp"
     latent_dim: int = 32
     hidden: tuple[int, ...] | None = None
@@ -191,7 +194,7 @@ class TrainingSettings:
         A recipe, which may be given or be named in the file, lies under both.
 
         Args:
-            file: A TOML or JSON file of settings by name, such as the `settings.json` of a run.
+            file: A TOML or JSON file of settings by name.
             **given: Settings; those that are None count as not given.
 
         Returns:
@@ -202,16 +205,29 @@ class TrainingSettings:
                 known or not possible.
         """
         settings = {} if file is None else _read(Path(file))
-        known = [field.name for field in dataclasses.fields(cls)]
-        for name in settings:
-            if name not in known:
-                near = difflib.get_close_matches(name, known, n=1)
-                advice = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
-                raise InputError(f"{file} has an unknown setting {name!r}: {advice}")
-        settings |= {name: value for name, value in given.items() if value is not None}
+        settings |= _not_none(given)
         if settings.get("recipe") is not None:
             settings = recipes.load(settings["recipe"]).settings | settings
         return cls(**settings)
+
+    @classmethod
+    def of_run(cls, file: str | os.PathLike, **given: Any) -> "TrainingSettings":
+        """The settings that a run has written, with those that are given over them.
+
+        They are all that the run was made of. A setting that its file does not have is from later
+        than the run, and has its default, whatever the recipe says by now.
+
+        Args:
+            file: The `settings.json` of the run.
+            **given: Settings; those that are None count as not given.
+
+        Returns:
+            The settings.
+
+        Raises:
+            InputError: As `merged` does.
+        """
+        return cls(**(_read(Path(file)) | _not_none(given)))
 
     def to_json(self) -> str:
         """The settings as the text of a file that `merged` reads."""
@@ -219,6 +235,7 @@ class TrainingSettings:
 
 
 _OPTIONAL = (
+    "validation_images",
     "blocks",
     "activation",
     "gradient_clipping",
@@ -239,6 +256,7 @@ _CHOICES = {
     "strategy": get_args(Strategy),
 }
 _INTEGERS = {
+    "validation_images": 1,
     "latent_dim": 1,
     "blocks": 1,
     "latents_per_image": 1,
@@ -261,6 +279,10 @@ def _is_positive(value):
     return isinstance(value, int) and not isinstance(value, bool) and value > 0
 
 
+def _not_none(given):
+    return {name: value for name, value in given.items() if value is not None}
+
+
 def _read(file):
     if file.suffix not in (".toml", ".json"):
         raise InputError(f"settings must be in a .toml or a .json file; got {str(file)!r}")
@@ -273,4 +295,10 @@ def _read(file):
         raise InputError(f"{file} is not {file.suffix[1:].upper()}: {error}") from error
     if not isinstance(settings, dict):
         raise InputError(f"{file} must hold settings by name; it holds {type(settings).__name__}")
+    known = [field.name for field in dataclasses.fields(TrainingSettings)]
+    for name in settings:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            advice = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
+            raise InputError(f"{file} has an unknown setting {name!r}: {advice}")
     return settings

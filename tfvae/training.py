@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from tfvae import (
@@ -21,10 +20,11 @@ from tfvae import (
     plots,
     pretrained,
     runs,
+    splits,
     strategies,
 )
 from tfvae.callbacks import BestWeights, KLWarmup
-from tfvae.datasets import DatasetDescription, describe_dataset, load_dataset
+from tfvae.datasets import describe_dataset
 from tfvae.errors import WorkerLostError
 from tfvae.figures import save_figure
 from tfvae.files import written_whole
@@ -43,9 +43,6 @@ FEWEST_PATIENT_EPOCHS = 10
 
 # Of the piecewise schedule, as Burda et al. (2015) have it.
 STAGES = 8
-
-# Of the noise that makes binary images of grey ones to evaluate on, whatever the seed of training.
-EVALUATION_SEED = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,8 +108,8 @@ def train(
     is_chief = strategies.is_chief(strategy)
     backup = Backup(backups or folder / runs.BACKUP, best_weights, writes=is_chief)
     data = {
-        "train": load_split(settings, "train", initial_epoch=backup.initial_epoch),
-        "validation": load_split(settings, "validation"),
+        "train": splits.load_split(settings, "train", initial_epoch=backup.initial_epoch),
+        "validation": splits.load_split(settings, "validation"),
     }
     settings = with_epochs(settings, steps_per_epoch=int(data["train"].cardinality()))
     best_weights.patience = settings.patience
@@ -136,7 +133,7 @@ def train(
     if settings.warmup_epochs:
         callbacks.append(KLWarmup(settings.warmup_epochs, end=settings.beta))
     if with_tensorboard:
-        held_out = first_images(settings, description, split="validation", count=1000)
+        held_out = splits.first_images(settings, description, split="validation", count=1000)
         callbacks += tensorboard(folder / runs.TENSORBOARD, *held_out)
     try:
         vae.fit(
@@ -209,7 +206,7 @@ def evaluate(
         InputError: If the data set is not there or its images do not fit the model.
     """
     began = time.perf_counter()
-    images = load_split(settings, split, shuffle=False)
+    images = splits.load_split(settings, split, shuffle=False)
     numbers = diagnostics.evaluate(vae, images, num_importance_samples, seed=settings.seed)
     seconds = time.perf_counter() - began
     settings_of_split = {**dataclasses.asdict(settings), "split": split}
@@ -245,7 +242,7 @@ def initialize(vae: VAE, settings: TrainingSettings) -> None:
         initialization.copy_weights(load(settings.initial_model), vae)
     elif settings.decoder_bias == "data_mean":
         binarization = "none" if settings.binarization == "dynamic" else settings.binarization
-        images = load_split(settings, "train", binarization=binarization, shuffle=False)
+        images = splits.load_split(settings, "train", binarization=binarization, shuffle=False)
         initialization.set_decoder_bias(vae, images)
 
 
@@ -290,31 +287,6 @@ def learning_rate(
     return rate
 
 
-def load_split(settings: TrainingSettings, split: str, **options: Any) -> tf.data.Dataset:
-    """The batches of a split, as the settings say.
-
-    Only images to train on are sampled anew at each epoch. Those to evaluate on are sampled once:
-    the same for every epoch, every model, every seed and every machine.
-
-    Args:
-        settings: What is trained, on what.
-        split: The split.
-        **options: Further ones of `load_dataset`.
-    """
-    is_train = split == "train"
-    binarization = settings.binarization
-    if binarization == "dynamic" and not is_train:
-        binarization = "fixed"
-    options = {"batch_size": settings.batch_size, "binarization": binarization, **options}
-    return load_dataset(
-        settings.dataset,
-        split,
-        seed=settings.seed if is_train else EVALUATION_SEED,
-        data_dir=settings.data_dir,
-        **options,
-    )
-
-
 def with_epochs(settings: TrainingSettings, steps_per_epoch: int) -> TrainingSettings:
     """The settings with the epochs and the patience that None stands for."""
     epochs = settings.epochs
@@ -322,20 +294,6 @@ def with_epochs(settings: TrainingSettings, steps_per_epoch: int) -> TrainingSet
         epochs = min(max(math.ceil(STEPS / steps_per_epoch), FEWEST_EPOCHS), MOST_EPOCHS)
     patience = settings.patience or max(epochs // 10, FEWEST_PATIENT_EPOCHS)
     return dataclasses.replace(settings, epochs=epochs, patience=patience)
-
-
-def first_images(
-    settings: TrainingSettings, description: DatasetDescription, *, split: str, count: int
-) -> tuple[np.ndarray, np.ndarray | None]:
-    """The first images of a split, and their labels where the data set has any.
-
-    Returns:
-        `[count, height, width, channels]`, binarised as for evaluation, and `[count]` or None.
-    """
-    labelled = description.class_names is not None
-    batches = load_split(settings, split, batch_size=count, shuffle=False, with_labels=labelled)
-    batch = next(iter(batches))
-    return (batch[0].numpy(), batch[1].numpy()) if labelled else (batch.numpy(), None)
 
 
 def write_figures(
@@ -362,7 +320,7 @@ def write_figures(
     if vae.image_shape[2] not in (1, 3):
         return []
     description = describe_dataset(settings.dataset, settings.data_dir)
-    images, labels = first_images(settings, description, split="test", count=1000)
+    images, labels = splits.first_images(settings, description, split="test", count=1000)
     figures = {
         "samples": plots.samples(vae, seed=settings.seed),
         "reconstructions": plots.reconstructions(vae, images[:20]),
@@ -382,7 +340,7 @@ def write_figures(
 
 
 def _sentence_about_data(description, settings):
-    counts = description.num_examples
+    counts = splits.sizes(settings, description)
     height, width, channels = description.image_shape
     return (
         f"{description.name}: {counts['train']:,} images to train on, {counts['validation']:,} to "

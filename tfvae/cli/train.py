@@ -55,6 +55,15 @@ def train(
             rich_help_panel=DATA, help="How grey images become binary.", show_default="dynamic"
         ),
     ] = None,
+    validation_images: Annotated[
+        int | None,
+        typer.Option(
+            rich_help_panel=DATA,
+            help="Images at the end of train that choose the epoch, where the data set has no "
+            "validation split.",
+            show_default="a tenth",
+        ),
+    ] = None,
     network: Annotated[
         Network | None,
         typer.Option(
@@ -258,12 +267,12 @@ def train(
 
     Without options: on the embedded handwritten digits, in a minute or two.
     """
-    settings = TrainingSettings.merged(
-        resume / "settings.json" if resume and not config else config,
+    given = dict(
         recipe=recipe,
         dataset=dataset,
         data_dir=data_dir,
         binarization=binarization,
+        validation_images=validation_images,
         network=network,
         latent_dim=latent_dim,
         hidden=hidden or None,
@@ -290,6 +299,10 @@ def train(
         seed=seed,
         strategy=strategy,
     )
+    if resume is not None and config is None:
+        settings = TrainingSettings.of_run(resume / "settings.json", **given)
+    else:
+        settings = TrainingSettings.merged(config, **given)
     # The workers get the same command, and a TF_CONFIG.
     if local_workers is not None and "TF_CONFIG" not in os.environ:
         _run_local_workers(settings, local_workers)

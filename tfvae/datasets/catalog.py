@@ -28,6 +28,7 @@ class DatasetDescription:
         maximum_intensity: The stored value that means an intensity of 1.
         num_examples: The number of images of each split, by the split's name. Where TFDS gives no
             validation split, `train` is the first 90 % of TFDS's and `validation` the rest.
+        validation_is_of_train: Whether that is so.
         class_names: The names of the labels 0, 1, ...; `None` for a data set without labels.
     """
 
@@ -36,6 +37,7 @@ class DatasetDescription:
     image_dtype: np.dtype
     maximum_intensity: float
     num_examples: Mapping[str, int]
+    validation_is_of_train: bool
     class_names: tuple[str, ...] | None
 
 
@@ -89,6 +91,7 @@ def describe(builder: tfds.core.DatasetBuilder) -> DatasetDescription:
             split: builder.info.splits[own_splits.get(split, split)].num_examples
             for split in {**builder.info.splits, **own_splits}
         },
+        validation_is_of_train=needs_validation(builder),
         class_names=tuple(builder.info.features[label].names) if label else None,
     )
 

@@ -13,7 +13,7 @@ import keras_tuner
 import tensorflow as tf
 from tensorboard.plugins.hparams import api as hparams
 
-from tfvae import runs, strategies, training
+from tfvae import runs, splits, strategies
 from tfvae.datasets import describe_dataset
 from tfvae.errors import InputError
 from tfvae.passes import check_positive
@@ -269,15 +269,15 @@ def search_dataset(
         space,
         training_settings,
         image_shape=description.image_shape,
-        num_images=description.num_examples["train"],
+        num_images=splits.sizes(training_settings, description)["train"],
     )
     if num_workers is None or workers.role() != "alone":
         result = search(
             hypermodel,
-            lambda batch_size, seed: training.load_split(
+            lambda batch_size, seed: splits.load_split(
                 dataclasses.replace(training_settings, batch_size=batch_size, seed=seed), "train"
             ),
-            training.load_split(training_settings, "validation").cache(),
+            splits.load_split(training_settings, "validation").cache(),
             settings,
             folder=folder,
             strategy=strategies.get(training_settings.strategy),
