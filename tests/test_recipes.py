@@ -1,6 +1,7 @@
 import dataclasses
 import datetime
 import json
+import re
 import subprocess
 import sys
 import zipfile
@@ -41,6 +42,27 @@ def test_numbers_of_ours_are_possible(name):
         assert 0 < result.standard_error < 1
         assert result.seconds > 0
         assert isinstance(result.date, datetime.date)
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_the_readme_has_the_numbers_of_the_recipe(name):
+    recipe = recipes.load(name)
+    lines = (REPOSITORY / "README.md").read_text().splitlines()
+    (row,) = [line for line in lines if line.startswith(f"| [`{name}`](")]
+    _, link, data, published, here, seeds, *_ = [cell.strip() for cell in row.split("|")]
+    assert link == f"[`{name}`](tfvae/recipes/{name}.toml)"
+    is_static = recipe.settings["dataset"] == "binarized_mnist"
+    assert data == ("static" if is_static else "dynamic")
+    assert published.split()[0] == f"{recipe.paper.negative_log_likelihood:.2f}"
+    ours = [
+        f"{result.negative_log_likelihood:.2f} ± {result.standard_error:.2f}"
+        for result in recipe.ours
+    ]
+    assert re.findall(r"\d+\.\d+ ± \d+\.\d+", here) == ours
+    assert seeds == ", ".join(str(result.seed) for result in recipe.ours)
+    fewer = {result.num_importance_samples for result in recipe.ours} - {None}
+    assert set(re.findall(r"([\d,]+) samples", here)) == {f"{count:,}" for count in fewer}
+    assert all(count < recipe.num_importance_samples for count in fewer)
 
 
 @pytest.mark.parametrize("name", PUBLISHED)

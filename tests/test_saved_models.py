@@ -1,3 +1,4 @@
+import dataclasses
 import re
 import tomllib
 from pathlib import Path
@@ -6,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfvae import likelihood, runs, splits
+from tfvae import likelihood, recipes, runs, splits
 from tfvae.settings import TrainingSettings
 
 REPOSITORY = Path(__file__).parents[1]
@@ -86,9 +87,25 @@ def cuts(images):
 def test_the_cards_have_all_that_users_ask_for(card):
     for heading in ("Data", "Numbers", "Command", "Training", "Intended use", "Versions"):
         assert f"## {heading}" in card
-    assert re.search(r"^Seed \d+; \d+ epochs", card, re.MULTILINE)
+    assert re.search(r"^Seed \d+;( from the weights of .*,)? \d+ epochs", card, re.MULTILINE)
     for quantity in ("elbo", "log_likelihood"):
         assert stated(card, quantity)[1] > 0
+
+
+def test_the_readme_and_the_recipe_have_the_number_of_the_card(name, card):
+    value, error = stated(card, "log_likelihood")
+    lines = (REPOSITORY / "README.md").read_text().splitlines()
+    (row,) = [line for line in lines if line.startswith(f"| [`{name}`](")]
+    decimals = 1 if error > 1 else 2
+    assert row.endswith(f"| {-value:.{decimals}f} ± {error:.{decimals}f} |")
+    settings = runs.settings_beside(SAVED_MODELS / name)
+    if settings.recipe is not None:
+        recipe = recipes.load(settings.recipe)
+        ours = {result.seed: result.negative_log_likelihood for result in recipe.ours}
+        assert ours[settings.seed] == pytest.approx(-value, abs=0.006)
+        assert settings == dataclasses.replace(
+            TrainingSettings.merged(recipe=settings.recipe), seed=settings.seed
+        )
 
 
 def test_what_lies_here_is_small():
