@@ -24,7 +24,8 @@ def list_recipes() -> None:
 
 
 def _line_of(result: recipes.Result) -> str:
-    how = [f"seed {result.seed}", f"{result.seconds / 60:.0f} min"]
+    cores = f" on {result.num_cores} cores" if result.num_cores > 1 else ""
+    how = [f"seed {result.seed}", f"{result.seconds / 60:.0f} min{cores}"]
     if result.num_importance_samples is not None:
         how.append(f"{result.num_importance_samples:,} samples")
     number = f"{result.negative_log_likelihood:.2f} ± {result.standard_error:.2f}"

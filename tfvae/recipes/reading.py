@@ -46,6 +46,7 @@ class Result:
         standard_error: Over its images.
         seed: Of the training.
         seconds: Of the training, without the evaluation.
+        num_cores: On how many cores.
         date: Of the run.
         num_importance_samples: Latents per image for log p(x), where they were fewer than those of
             the recipe.
@@ -56,6 +57,7 @@ class Result:
     seed: int
     seconds: float
     date: datetime.date
+    num_cores: int = 1
     num_importance_samples: int | None = None
 
 
