@@ -110,7 +110,7 @@ def test_recipes_are_listed_with_the_published_numbers():
             fewer = result.num_importance_samples
             samples = f", {fewer:,} samples" if fewer else ""
             minutes = round(result.seconds / 60)
-            cores = " on 2 cores" if "iwae" in name else ""
+            cores = f" on {result.num_cores} cores" if result.num_cores > 1 else ""
             assert f"(seed {result.seed}, {minutes} min{cores}{samples})" in output
 
 
@@ -138,7 +138,7 @@ OTHER_SETTINGS = {
     "dataset": "mnist",
     "data_dir": "/data",
     "binarization": "fixed",
-    "validation_images": 200,
+    "num_validation_images": 200,
     "network": "conv",
     "latent_dim": 3,
     "hidden": (20, 10),

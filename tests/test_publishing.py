@@ -1,11 +1,13 @@
 import dataclasses
 import re
+import shutil
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from synthetic import SyntheticGrey
 
-from tfvae import publishing, runs, training
+from tfvae import publishing, recipes, runs, training
 from tfvae.errors import InputError
 from tfvae.settings import TrainingSettings
 
@@ -80,14 +82,48 @@ def test_the_command_of_a_recipe_is_short():
     assert publishing.command_of(settings, 500) == expected
 
 
+def test_the_command_leaves_out_a_recipe_that_has_more_by_now(monkeypatch):
+    settings = TrainingSettings.merged(recipe="pythae-vae")
+    recipe = recipes.load("pythae-vae")
+    for later in (
+        {"num_validation_images": 10},
+        {"network": "resnet", "batch_normalization": True},
+    ):
+        changed = dataclasses.replace(recipe, settings=recipe.settings | later)
+        with monkeypatch.context() as patch:
+            patch.setattr(recipes, "load", lambda name, changed=changed: changed)
+            command = publishing.command_of(settings, 5000)
+        assert command.startswith("tfvae train --dataset binarized_mnist --binarization none ")
+        assert command.endswith(" --num-samples 5000")
+        assert "batch-normalization" not in command
+
+
+def test_the_path_of_the_first_model_stays_here(run, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(run.folder, folder)
+    settings = dataclasses.replace(runs.settings_beside(folder), initial_model=str(tmp_path))
+    (folder / runs.SETTINGS).write_text(settings.to_json())
+    text = publishing.publish(folder, tmp_path / "model").read_text()
+    assert "Seed 3; from `INITIAL_MODEL` on, 2 epochs" in text
+    assert "--initial-model INITIAL_MODEL --epochs 2" in text
+    assert str(tmp_path) not in text + (tmp_path / "model" / runs.SETTINGS).read_text()
+
+
+def test_the_card_counts_the_images_of_the_settings(tmp_path):
+    settings = TrainingSettings(dataset=SyntheticGrey.name, data_dir=str(tmp_path))
+    fewer = dataclasses.replace(settings, num_validation_images=2)
+    assert "45 images to train on, 5 to choose the epoch, 20 held" in publishing._data(settings)
+    assert "48 images to train on, 2 to choose the epoch, 20 held" in publishing._data(fewer)
+
+
 def test_the_card_of_a_recipe_names_the_paper(run):
     settings = TrainingSettings.merged(recipe="burda2015-iwae")
     text = publishing._training(settings, run.results)
-    assert "Seed 0; from the weights of `mnist-vae`, 2 epochs of 100 images a step" in text
+    assert "Seed 0; from `mnist-vae` on, 2 epochs of 100 images a step" in text
     assert "the importance-weighted bound of 50 samples with the doubly reparametrised grad" in text
-    plain = dataclasses.replace(settings, gradient="plain", initial_model="/my/model.keras")
+    plain = dataclasses.replace(settings, gradient="plain", initial_model=None)
     text = publishing._training(plain, run.results)
-    assert "from the weights of another model, 2 epochs" in text
+    assert "Seed 0; 2 epochs" in text
     assert "reparametrised" not in text
     assert "Published: -log p(x) of 84.78 nats (Burda, Grosse, Salakhutdinov." in text
     assert "arXiv:1509.00519" in text

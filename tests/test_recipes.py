@@ -49,7 +49,9 @@ def test_the_readme_has_the_numbers_of_the_recipe(name):
     recipe = recipes.load(name)
     lines = (REPOSITORY / "README.md").read_text().splitlines()
     (row,) = [line for line in lines if line.startswith(f"| [`{name}`](")]
-    _, link, data, published, here, seeds, *_ = [cell.strip() for cell in row.split("|")]
+    _, link, data, published, here, seeds, time, command, _ = [
+        cell.strip() for cell in row.split("|")
+    ]
     assert link == f"[`{name}`](tfvae/recipes/{name}.toml)"
     is_static = recipe.settings["dataset"] == "binarized_mnist"
     assert data == ("static" if is_static else "dynamic")
@@ -60,6 +62,10 @@ def test_the_readme_has_the_numbers_of_the_recipe(name):
     ]
     assert re.findall(r"\d+\.\d+ ± \d+\.\d+", here) == ours
     assert seeds == ", ".join(str(result.seed) for result in recipe.ours)
+    minutes = ", ".join(f"{result.seconds / 60:.0f}" for result in recipe.ours)
+    assert time.startswith(f"{minutes} min")
+    assert ("two cores" in time) == any(result.num_cores == 2 for result in recipe.ours)
+    assert command.startswith(f"`tfvae train --recipe {name}")
     fewer = {result.num_importance_samples for result in recipe.ours} - {None}
     assert set(re.findall(r"([\d,]+) samples", here)) == {f"{count:,}" for count in fewer}
     assert all(count < recipe.num_importance_samples for count in fewer)
@@ -117,7 +123,7 @@ def test_results_are_read(monkeypatch, tmp_path):
     text = (REPOSITORY / "tfvae" / "recipes" / "pythae-vae.toml").read_text()
     text += (
         "\n[[ours]]\nnegative_log_likelihood = 88.9\nstandard_error = 0.25\nseed = 1\n"
-        "seconds = 1200.0\ndate = 2026-11-23\n"
+        "seconds = 1200.0\ndate = 2026-11-23\nnum_cores = 4\n"
     )
     (tmp_path / "mine.toml").write_text(text)
     earlier = list(recipes.load("pythae-vae").ours)
@@ -126,7 +132,7 @@ def test_results_are_read(monkeypatch, tmp_path):
     *before, result = recipes.load("mine").ours
     assert before == earlier
     assert (result.negative_log_likelihood, result.seed) == (88.9, 1)
-    assert result.date == datetime.date(2026, 11, 23)
+    assert (result.date, result.num_cores) == (datetime.date(2026, 11, 23), 4)
 
 
 def test_settings_go_over_the_recipe(tmp_path):

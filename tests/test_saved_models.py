@@ -84,10 +84,13 @@ def cuts(images):
     return range(500, len(images), 500)
 
 
-def test_the_cards_have_all_that_users_ask_for(card):
+def test_the_cards_have_all_that_users_ask_for(name, card):
     for heading in ("Data", "Numbers", "Command", "Training", "Intended use", "Versions"):
         assert f"## {heading}" in card
-    assert re.search(r"^Seed \d+;( from the weights of .*,)? \d+ epochs", card, re.MULTILINE)
+    settings = runs.settings_beside(SAVED_MODELS / name)
+    start = f" from `{settings.initial_model}` on," if settings.initial_model else ""
+    assert re.search(rf"^Seed \d+;{start} \d+ epochs", card, re.MULTILINE)
+    assert ("reparametrised gradient" in card) == (settings.gradient != "plain")
     for quantity in ("elbo", "log_likelihood"):
         assert stated(card, quantity)[1] > 0
 

@@ -28,10 +28,28 @@ def test_settings_of_a_run_are_read_again(tmp_path):
     assert (run.recipe, run.objective, run.gradient) == ("burda2015-iwae", "iwae", "plain")
 
 
+def test_a_number_of_validation_images_is_that_of_one_data_set(tmp_path):
+    file = tmp_path / "settings.json"
+    file.write_text('{"dataset": "mnist", "num_validation_images": 200}')
+    for read in (TrainingSettings.merged, TrainingSettings.of_run):
+        assert read(file, dataset="mnist").num_validation_images == 200
+        assert read(file, dataset="digits").num_validation_images is None
+        assert read(file, dataset="digits", num_validation_images=3).num_validation_images == 3
+    settings = TrainingSettings(num_validation_images=200)
+    assert settings.with_given(dataset="digits", seed=None) == settings
+    assert settings.with_given(dataset="mnist") == TrainingSettings(dataset="mnist")
+    # So also over a recipe.
+    file.write_text('{"recipe": "tomczak2018-vae", "dataset": "fashion_mnist"}')
+    assert TrainingSettings.merged(file).num_validation_images is None
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"validation_images": 0}, "validation_images must be an integer of at least 1; got 0"),
+        (
+            {"num_validation_images": 0},
+            "num_validation_images must be an integer of at least 1; got 0",
+        ),
         ({"latent_dim": 0}, "latent_dim must be an integer of at least 1; got 0"),
         ({"hidden": [64, 0]}, "hidden must be integers of at least 1; got [64, 0]"),
         ({"hidden": 64}, "hidden must be integers of at least 1; got 64"),

@@ -1,8 +1,10 @@
 import dataclasses
+from typing import ClassVar
 
 import numpy as np
 import pytest
-from synthetic import SyntheticGrey
+import tensorflow_datasets as tfds
+from synthetic import SyntheticBuilder, SyntheticGrey
 
 from tfvae import splits
 from tfvae.datasets import describe_dataset
@@ -32,6 +34,14 @@ def test_images_to_evaluate_on_do_not_depend_on_the_seed(digits_data_dir):
     assert not (batches[2].numpy() == batches[3].numpy()).all()
 
 
+class SyntheticTestAlone(SyntheticBuilder):
+    SIZES: ClassVar = {"test": 3}
+    FEATURES: ClassVar = {"image": tfds.features.Image(shape=(4, 4, 1))}
+
+    def image(self, index):
+        return np.zeros((4, 4, 1), np.uint8)
+
+
 @pytest.fixture(scope="module")
 def grey(tmp_path_factory):
     """Settings of 50 images in train, each as bright as its label says, and 20 held out."""
@@ -44,11 +54,11 @@ def values(settings, split):
     return [float(image.mean()) for batch in data.as_numpy_iterator() for image in batch]
 
 
-def test_validation_images_are_those_at_the_end_of_train(grey):
+def test_num_validation_images_are_those_at_the_end_of_train(grey):
     description = describe_dataset(grey.dataset, grey.data_dir)
     assert splits.sizes(grey, description) == {"train": 45, "validation": 5, "test": 20}
     tenth = values(grey, "validation")
-    fewer = dataclasses.replace(grey, validation_images=2)
+    fewer = dataclasses.replace(grey, num_validation_images=2)
     assert splits.sizes(fewer, description) == {"train": 48, "validation": 2, "test": 20}
     assert values(fewer, "validation") == tenth[-2:]
     assert values(fewer, "train") == values(grey, "train") + tenth[:-2]
@@ -57,20 +67,29 @@ def test_validation_images_are_those_at_the_end_of_train(grey):
     assert len(values(fewer, "train[:7]")) == 7
 
 
-def test_validation_images_leave_some_to_train_on(grey):
+def test_num_validation_images_leave_some_to_train_on(grey):
     for count in (50, 51):
-        settings = dataclasses.replace(grey, validation_images=count)
+        settings = dataclasses.replace(grey, num_validation_images=count)
         message = rf"must leave images to train on, of the 50 of synthetic_grey/1.0.0; got {count}"
         for split in ("train", "validation"):
             with pytest.raises(InputError, match=message):
                 splits.load_split(settings, split)
-    assert len(values(dataclasses.replace(grey, validation_images=49), "train")) == 1
+    assert len(values(dataclasses.replace(grey, num_validation_images=49), "train")) == 1
 
 
-def test_validation_images_are_not_for_a_data_set_that_has_a_split_of_them(digits_data_dir):
-    settings = TrainingSettings(data_dir=str(digits_data_dir), validation_images=100)
+def test_num_validation_images_are_not_for_a_data_set_that_has_a_split_of_them(digits_data_dir):
+    settings = TrainingSettings(data_dir=str(digits_data_dir), num_validation_images=100)
     with pytest.raises(InputError, match=r"digits/1.0.0 has a validation split .* of 180 images"):
         splits.load_split(settings, "train")
+
+
+def test_a_data_set_without_train_says_so(tmp_path):
+    settings = TrainingSettings(
+        dataset=SyntheticTestAlone.name, data_dir=str(tmp_path), num_validation_images=2
+    )
+    with pytest.raises(InputError, match="has no split 'train'; it has test"):
+        splits.load_split(settings, "train")
+    assert len(values(settings, "test")) == 3
 
 
 def test_first_images_have_labels_where_the_data_set_has_them(grey):

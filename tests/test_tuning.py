@@ -18,12 +18,13 @@ import pytest
 import tensorflow as tf
 import tiny_search
 from PIL import Image
+from synthetic import SyntheticGrey
 
 import tfvae
 from tfvae import cli, runs, tuning
 from tfvae.errors import InputError
 from tfvae.settings import TrainingSettings
-from tfvae.tuning import oracles, report, trials, workers
+from tfvae.tuning import oracles, report, searching, trials, workers
 from tfvae.tuning.settings import SearchSettings, SearchSpace
 
 ALGORITHMS = ("GridSearch", "RandomSearch", "Hyperband", "BayesianOptimization")
@@ -731,6 +732,20 @@ def test_a_trial_is_not_shared_out_over_processes(tmp_path):
     with pytest.raises(InputError, match="cannot be shared out over several processes"):
         tuning.search_dataset(settings, SearchSpace(), SearchSettings(), tmp_path / "search")
     assert not list(tmp_path.iterdir())
+
+
+def test_trials_are_of_the_images_that_the_settings_leave(tmp_path, monkeypatch):
+    given = []
+
+    def search(hypermodel, images, validation_images, *args, **kwargs):
+        count = sum(len(batch) for batch in validation_images)
+        given.append((hypermodel.num_images, len(list(images(1, 0))), count))
+
+    monkeypatch.setattr(searching, "search", search)
+    settings = TrainingSettings(dataset=SyntheticGrey.name, data_dir=str(tmp_path))
+    for each in (settings, dataclasses.replace(settings, num_validation_images=2)):
+        searching.search_dataset(each, SearchSpace(), SearchSettings(), tmp_path / "search")
+    assert given == [(45, 45, 5), (48, 48, 2)]
 
 
 # The command.

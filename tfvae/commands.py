@@ -353,8 +353,7 @@ def tune(
 def _settings(model, **given):
     """The settings of the model's run with those that were given over them."""
     beside = runs.settings_beside(model) or TrainingSettings()
-    over = {name: value for name, value in given.items() if value is not None}
-    return dataclasses.replace(beside, **over)
+    return beside.with_given(**given)
 
 
 def _check_same_run(settings, folder, recorded):

@@ -29,6 +29,8 @@ PICTURES = ("samples", "reconstructions", "training_curves")
 
 # Of the machine that trained it, not of the model.
 _OF_MACHINE = ("data_dir", "strategy")
+# In place of the path of a model that training started from.
+_INITIAL_MODEL = "INITIAL_MODEL"
 
 
 def publish(
@@ -62,8 +64,8 @@ def publish(
     folder.mkdir(parents=True, exist_ok=True)
     with written_whole(folder / runs.MODEL) as path:
         vae.save(path)
-    portable = dataclasses.replace(settings, data_dir=None, strategy="auto")
-    runs.write_text(folder / runs.SETTINGS, portable.to_json())
+    settings_of_all = _portable(settings)
+    runs.write_text(folder / runs.SETTINGS, settings_of_all.to_json())
     serving.export_saved_model(vae, folder)
     (folder / "card").mkdir(exist_ok=True)
     for picture in PICTURES:
@@ -76,9 +78,9 @@ def publish(
         folder,
         data=_data(settings),
         numbers={name: results[name] for name in names},
-        command=command_of(settings, results["num_importance_samples"]),
+        command=command_of(settings_of_all, results["num_importance_samples"]),
         sections={
-            "Training": _training(settings, results),
+            "Training": _training(settings_of_all, results),
             "Intended use and limits": _limits(settings, vae),
         },
         overwrite=overwrite,
@@ -88,23 +90,39 @@ def publish(
 def command_of(settings: TrainingSettings, num_importance_samples: int) -> str:
     """The command that trains again with the same settings.
 
+    It names the recipe of the settings, unless they leave something out that the recipe has by now,
+    which no option can.
+
     Args:
         settings: The settings.
         num_importance_samples: Latents per image for log p(x) of the held-out images.
     """
-    usual = TrainingSettings.merged(recipe=settings.recipe)
+    usual = dataclasses.replace(TrainingSettings.merged(recipe=settings.recipe), recipe=None)
     words = ["tfvae", "train"]
     for field in dataclasses.fields(settings):
         value = getattr(settings, field.name)
-        is_usual = value == getattr(usual, field.name) and field.name != "recipe"
-        if value is None or is_usual or field.name in _OF_MACHINE:
+        if value == getattr(usual, field.name) or field.name in _OF_MACHINE:
             continue
+        if value is None or value is False:
+            return command_of(dataclasses.replace(settings, recipe=None), num_importance_samples)
         words.append(f"--{field.name.replace('_', '-')}")
         if not isinstance(value, bool):
             words += map(str, value) if isinstance(value, tuple) else [str(value)]
     if num_importance_samples != settings.num_importance_samples:
         words += ["--num-samples", str(num_importance_samples)]
     return shlex.join(words)
+
+
+def _portable(settings: TrainingSettings) -> TrainingSettings:
+    """The settings without what is of the machine."""
+    initial = settings.initial_model
+    is_path = initial is not None and initial not in pretrained.names()
+    return dataclasses.replace(
+        settings,
+        data_dir=None,
+        strategy="auto",
+        initial_model=_INITIAL_MODEL if is_path else initial,
+    )
 
 
 def _without_optimizer(vae: VAE) -> VAE:
@@ -138,7 +156,7 @@ def _training(settings: TrainingSettings, results: dict[str, Any]) -> str:
     }[settings.objective]
     if settings.gradient == "doubly_reparametrized":
         objective += " with the doubly reparametrised gradient (arXiv:1810.04152)"
-    start = "" if settings.initial_model is None else f" from the weights of {_start(settings)},"
+    start = "" if settings.initial_model is None else f" from `{settings.initial_model}` on,"
     text = (
         f"Seed {settings.seed};{start} {results['epochs']} epochs of {settings.batch_size} images "
         f"a step on {objective}, in {results['seconds']:,.0f} seconds; the weights are those of "
@@ -155,12 +173,6 @@ def _training(settings: TrainingSettings, results: dict[str, Any]) -> str:
         f"{paper.negative_log_likelihood:.2f} nats{doubt} ({paper.authors}. {paper.title}. "
         f"{paper.year}{place}; {paper.table}; {paper.estimator})."
     )
-
-
-def _start(settings):
-    # The path of a file is of the machine; the name of a pretrained model is everyone's.
-    is_pretrained = settings.initial_model in pretrained.names()
-    return f"`{settings.initial_model}`" if is_pretrained else "another model"
 
 
 def _limits(settings, vae):

@@ -36,8 +36,8 @@ class TrainingSettings:
         dataset: `digits`, or the name of a TFDS data set with one image a record.
         data_dir: The TFDS data directory; None for TFDS's own.
         binarization: How grey images become binary; see `tfvae.load_dataset`.
-        validation_images: How many images at the end of TFDS's train choose the epoch, for a data
-            set without a validation split; None for a tenth of them.
+        num_validation_images: How many images at the end of TFDS's train choose the epoch, for a
+            data set without a validation split; None for a tenth of them.
         network: The kind of encoder and decoder.
         latent_dim: The number of latent dimensions.
         hidden: The units of each hidden layer of an mlp, from the image on, or of the one fully
@@ -88,7 +88,7 @@ class TrainingSettings:
     dataset: str = "digits"
     data_dir: str | None = None
     binarization: Binarization = "dynamic"
-    validation_images: int | None = None
+    num_validation_images: int | None = None
     network: Network = "mlp"
     latent_dim: int = 32
     hidden: tuple[int, ...] | None = None
@@ -204,18 +204,17 @@ class TrainingSettings:
             InputError: If the file cannot be read, there is no such recipe, or a setting is not
                 known or not possible.
         """
-        settings = {} if file is None else _read(Path(file))
-        settings |= _not_none(given)
+        settings = _laid_over({} if file is None else _read(Path(file)), given)
         if settings.get("recipe") is not None:
-            settings = recipes.load(settings["recipe"]).settings | settings
+            settings = _laid_over(recipes.load(settings["recipe"]).settings, settings)
         return cls(**settings)
 
     @classmethod
     def of_run(cls, file: str | os.PathLike, **given: Any) -> "TrainingSettings":
         """The settings that a run has written, with those that are given over them.
 
-        They are all that the run was made of. A setting that its file does not have is from later
-        than the run, and has its default, whatever the recipe says by now.
+        They are all that its training was made of. A setting that its file does not have is from
+        later than the run, and has its default, whatever the recipe says by now.
 
         Args:
             file: The `settings.json` of the run.
@@ -227,15 +226,29 @@ class TrainingSettings:
         Raises:
             InputError: As `merged` does.
         """
-        return cls(**(_read(Path(file)) | _not_none(given)))
+        return cls(**_laid_over(_read(Path(file)), given))
+
+    def with_given(self, **given: Any) -> "TrainingSettings":
+        """These settings, with those that are given over them.
+
+        Args:
+            **given: Settings; those that are None count as not given.
+
+        Returns:
+            The settings.
+
+        Raises:
+            InputError: If a setting is not possible.
+        """
+        return type(self)(**_laid_over(dataclasses.asdict(self), given))
 
     def to_json(self) -> str:
-        """The settings as the text of a file that `merged` reads."""
+        """The settings as the text of a file that `of_run` and `merged` read."""
         return json.dumps(dataclasses.asdict(self), indent=2) + "\n"
 
 
 _OPTIONAL = (
-    "validation_images",
+    "num_validation_images",
     "blocks",
     "activation",
     "gradient_clipping",
@@ -256,7 +269,7 @@ _CHOICES = {
     "strategy": get_args(Strategy),
 }
 _INTEGERS = {
-    "validation_images": 1,
+    "num_validation_images": 1,
     "latent_dim": 1,
     "blocks": 1,
     "latents_per_image": 1,
@@ -279,8 +292,13 @@ def _is_positive(value):
     return isinstance(value, int) and not isinstance(value, bool) and value > 0
 
 
-def _not_none(given):
-    return {name: value for name, value in given.items() if value is not None}
+def _laid_over(settings, given):
+    given = {name: value for name, value in given.items() if value is not None}
+    dataset = settings.get("dataset", TrainingSettings.dataset)
+    if given.get("dataset", dataset) != dataset:
+        # A number of its images says nothing of another data set.
+        settings = {**settings, "num_validation_images": None}
+    return settings | given
 
 
 def _read(file):

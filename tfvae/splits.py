@@ -20,28 +20,31 @@ def sizes(settings: TrainingSettings, description: DatasetDescription) -> dict[s
         settings: What is trained, on what.
         description: Of the data set of the settings.
 
+    Returns:
+        The numbers.
+
     Raises:
         InputError: If the settings ask for validation images of a data set that has a validation
             split of its own, or for more of them than leave an image to train on.
     """
     counts = dict(description.num_examples)
-    if settings.validation_images is None:
+    asked = settings.num_validation_images
+    # A data set without train says so itself, when its images are asked for.
+    if asked is None or "train" not in counts:
         return counts
     if not description.validation_is_of_train:
         raise InputError(
-            f"validation_images are cut from the train split; {description.name} has a validation "
-            f"split of its own, of {counts['validation']:,} images: leave them out"
+            f"num_validation_images is {asked:,}, to be cut from train, and {description.name} has "
+            f"a validation split of its own, of {counts['validation']:,} images: leave the setting "
+            "out"
         )
     total = counts["train"] + counts["validation"]
-    if settings.validation_images >= total:
+    if asked >= total:
         raise InputError(
-            f"validation_images must leave images to train on, of the {total:,} of "
-            f"{description.name}; got {settings.validation_images:,}"
+            f"num_validation_images must leave images to train on, of the {total:,} of "
+            f"{description.name}; got {asked:,}: give fewer"
         )
-    return counts | {
-        "train": total - settings.validation_images,
-        "validation": settings.validation_images,
-    }
+    return counts | {"train": total - asked, "validation": asked}
 
 
 def load_split(settings: TrainingSettings, split: str, **options: Any) -> tf.data.Dataset:
@@ -55,6 +58,9 @@ def load_split(settings: TrainingSettings, split: str, **options: Any) -> tf.dat
         split: The split.
         **options: Further ones of `load_dataset`.
 
+    Returns:
+        The batches, as `load_dataset` gives them.
+
     Raises:
         InputError: As `load_dataset` and `sizes` do.
     """
@@ -62,11 +68,10 @@ def load_split(settings: TrainingSettings, split: str, **options: Any) -> tf.dat
     binarization = settings.binarization
     if binarization == "dynamic" and not is_train:
         binarization = "fixed"
-    if settings.validation_images is not None and split in ("train", "validation"):
-        # Checks the number.
-        sizes(settings, describe_dataset(settings.dataset, settings.data_dir))
-        end = f"-{settings.validation_images}"
-        split = f"train[:{end}]" if is_train else f"train[{end}:]"
+    if settings.num_validation_images is not None and split in ("train", "validation"):
+        counts = sizes(settings, describe_dataset(settings.dataset, settings.data_dir))
+        if "train" in counts:
+            split = f"train[:{counts['train']}]" if is_train else f"train[{counts['train']}:]"
     options = {"batch_size": settings.batch_size, "binarization": binarization, **options}
     return load_dataset(
         settings.dataset,
@@ -81,6 +86,15 @@ def first_images(
     settings: TrainingSettings, description: DatasetDescription, *, split: str, count: int
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """The first images of a split, and their labels where the data set has any.
+
+    Args:
+        settings: What is trained, on what.
+        description: Of the data set of the settings.
+        split: The split.
+        count: How many images.
+
+    Raises:
+        InputError: As `load_split` does.
 
     Returns:
         `[count, height, width, channels]`, binarised as for evaluation, and `[count]` or None.

@@ -55,11 +55,11 @@ def train(
             rich_help_panel=DATA, help="How grey images become binary.", show_default="dynamic"
         ),
     ] = None,
-    validation_images: Annotated[
+    num_validation_images: Annotated[
         int | None,
         typer.Option(
             rich_help_panel=DATA,
-            help="Images at the end of train that choose the epoch, where the data set has no "
+            help="How many images at the end of train choose the epoch, where the data set has no "
             "validation split.",
             show_default="a tenth",
         ),
@@ -272,7 +272,7 @@ def train(
         dataset=dataset,
         data_dir=data_dir,
         binarization=binarization,
-        validation_images=validation_images,
+        num_validation_images=num_validation_images,
         network=network,
         latent_dim=latent_dim,
         hidden=hidden or None,

@@ -28,7 +28,7 @@ class DatasetDescription:
         maximum_intensity: The stored value that means an intensity of 1.
         num_examples: The number of images of each split, by the split's name. Where TFDS gives no
             validation split, `train` is the first 90 % of TFDS's and `validation` the rest.
-        validation_is_of_train: Whether that is so.
+        validation_is_of_train: Whether `validation` is cut from TFDS's train, for want of another.
         class_names: The names of the labels 0, 1, ...; `None` for a data set without labels.
     """
 

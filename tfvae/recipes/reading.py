@@ -57,7 +57,7 @@ class Result:
     seed: int
     seconds: float
     date: datetime.date
-    num_cores: int = 1
+    num_cores: int
     num_importance_samples: int | None = None
 
 
