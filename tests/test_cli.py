@@ -158,6 +158,7 @@ OTHER_SETTINGS = {
     "learning_rate": 0.003,
     "learning_rate_schedule": "piecewise",
     "gradient_clipping": 2.5,
+    "weight_decay": 0.02,
     "average_weights": 0.99,
     "strategy": "one_device",
     "batch_size": 50,

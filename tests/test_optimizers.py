@@ -64,6 +64,29 @@ def test_other_optimizers_are_left_alone(optimizer):
     assert "update_step" not in vars(optimizers.fuse(keras.optimizers.Adam(amsgrad=True)))
 
 
+def test_weight_decay_shrinks_kernels_alone():
+    model = keras.Sequential(
+        [
+            keras.Input((4,)),
+            keras.layers.Dense(3, name="bias_of_nobody"),
+            keras.layers.BatchNormalization(),
+        ]
+    )
+    kernel, *others = model.trainable_variables
+    assert [variable.name for variable in others] == ["bias", "gamma", "beta"]
+    for variable in model.trainable_variables:
+        variable.assign(keras.ops.ones_like(variable))
+    optimizer = optimizers.AdamW(0.1, weight_decay=0.5)
+    # Also where a file or a strategy has made it again.
+    saved = keras.saving.serialize_keras_object(optimizer)
+    gradients = [tf.zeros_like(variable) for variable in model.trainable_variables]
+    for count, each in enumerate([optimizer, keras.saving.deserialize_keras_object(saved)], 1):
+        optimizers.fuse(each).apply(gradients, model.trainable_variables)
+        np.testing.assert_allclose(kernel, np.full((4, 3), 0.95**count), rtol=1e-6)
+        for variable in others:
+            np.testing.assert_array_equal(variable, np.ones(3))
+
+
 def test_adam_inside_a_loss_scale_is_fused():
     scaled = optimizers.fuse(keras.optimizers.LossScaleOptimizer(keras.optimizers.AdamW()))
     assert "update_step" in vars(scaled.inner_optimizer)

@@ -12,7 +12,7 @@ import tensorflow as tf
 from model_checks import binary_images
 
 import tfvae
-from tfvae import loops, replicas
+from tfvae import loops, optimizers, replicas
 from tfvae.errors import InputError
 
 IMAGE_SHAPE = (6, 5, 1)
@@ -141,14 +141,20 @@ def test_xla_changes_nothing(one_device, two_replicas, images):
     assert vae.get_compile_config()["jit_compile"] is True
 
 
-def test_optimizers_of_outside_the_scope_are_made_again_within(two_replicas, images):
+@pytest.mark.parametrize(
+    ("optimizer", "arguments"),
+    [(keras.optimizers.SGD, {"momentum": 0.5}), (optimizers.AdamW, {"weight_decay": 1.0})],
+)
+def test_optimizers_of_outside_the_scope_are_made_again_within(
+    optimizer, arguments, two_replicas, images
+):
     schedule = keras.optimizers.schedules.CosineDecay(1e-2, 20)
 
     def train(strategy):
         return trained(
             strategy,
             images,
-            optimizer=keras.optimizers.SGD(schedule, momentum=0.5, global_clipnorm=1.0),
+            optimizer=optimizer(schedule, global_clipnorm=1.0, **arguments),
             objective=tfvae.objectives.ELBO(num_samples=2),
         )
 

@@ -74,6 +74,7 @@ def test_a_number_of_validation_images_is_that_of_one_data_set(tmp_path):
         ({"objective": "iwae", "beta": 0.5}, "which has none to weigh: leave them out"),
         ({"free_bits": -1}, "free_bits must be a finite number of at least 0; got -1"),
         ({"average_weights": 1.0}, "average_weights must be a finite number between 0 and 1"),
+        ({"weight_decay": 0}, "weight_decay must be a finite number above 0; got 0"),
         ({"gradient_clipping": 0}, "gradient_clipping must be a finite number above 0; got 0"),
         ({"learning_rate_schedule": "step"}, "must be one of cosine, constant, piecewise; got "),
         ({"batch_size": 2.5}, "batch_size must be an integer of at least 1; got 2.5"),

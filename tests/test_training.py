@@ -5,7 +5,7 @@ import keras
 import numpy as np
 import pytest
 
-from tfvae import load_pretrained, objectives, runs, splits, training
+from tfvae import load_pretrained, objectives, optimizers, runs, splits, training
 from tfvae.errors import InputError
 from tfvae.settings import TrainingSettings
 
@@ -154,8 +154,12 @@ def test_the_optimizer_is_that_of_the_settings():
     plain = compiled().optimizer
     assert not plain.use_ema
     assert plain.global_clipnorm is None
+    assert plain.weight_decay is None
     optimizer = compiled(average_weights=0.9, gradient_clipping=2.0).optimizer
     assert (optimizer.use_ema, optimizer.ema_momentum, optimizer.global_clipnorm) == (True, 0.9, 2)
+    optimizer = compiled(weight_decay=0.5, gradient_clipping=2.0).optimizer
+    assert isinstance(optimizer, optimizers.AdamW)
+    assert (optimizer.weight_decay, optimizer.global_clipnorm, optimizer.use_ema) == (0.5, 2, False)
 
 
 def test_gradient_clipping_bounds_the_step_of_what_is_clipped():

@@ -6,6 +6,27 @@ import keras
 import tensorflow as tf
 
 
+@keras.saving.register_keras_serializable("tfvae")
+class AdamW(keras.optimizers.AdamW):
+    """Keras's AdamW that leaves biases and the normalisations' shifts and scales as they are.
+
+    With Keras's own that is set by a method, and forgotten where the optimizer is saved or made
+    again for a strategy. Nothing speaks for a bias near 0: that of a pixel which is always black is
+    far from it.
+
+    Args:
+        *args: As of Keras's AdamW.
+        **kwargs: As of Keras's AdamW.
+
+    References:
+        Loshchilov and Hutter. Decoupled Weight Decay Regularization. 2017. arXiv:1711.05101.
+    """
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.exclude_from_weight_decay(var_names=[r"\b(?:bias|gamma|beta)(?::0)?$"])
+
+
 def fuse(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
     """Makes a Keras Adam update each variable in one pass over memory instead of about ten.
 

@@ -65,6 +65,8 @@ class TrainingSettings:
         learning_rate_schedule: How it goes on: `cosine` to 0, `constant`, or `piecewise`, in eight
             stages, each three times as long as the one before, down to a tenth.
         gradient_clipping: The greatest norm of the whole gradient; None for any.
+        weight_decay: By which part of itself, times the learning rate, each weight but the biases
+            shrinks in a step; None for none.
         average_weights: The momentum of the exponential moving average of the weights that is
             validated and kept, such as 0.999; None for the weights themselves.
         strategy: Over which devices the images of a step are shared out; see `strategies.get`.
@@ -81,6 +83,8 @@ class TrainingSettings:
     References:
         Dauphin et al. Language Modeling with Gated Convolutional Networks. 2016. arXiv:1612.08083
         (gated layers).
+        Loshchilov and Hutter. Decoupled Weight Decay Regularization. 2017. arXiv:1711.05101
+        (`weight_decay`).
         Burda et al. Importance Weighted Autoencoders. 2015. arXiv:1509.00519 (`piecewise`).
     """
 
@@ -108,6 +112,7 @@ class TrainingSettings:
     learning_rate: float = 1e-3
     learning_rate_schedule: LearningRateSchedule = "cosine"
     gradient_clipping: float | None = None
+    weight_decay: float | None = None
     average_weights: float | None = None
     strategy: Strategy = "auto"
     batch_size: int = 128
@@ -252,6 +257,7 @@ _OPTIONAL = (
     "blocks",
     "activation",
     "gradient_clipping",
+    "weight_decay",
     "average_weights",
     "epochs",
     "patience",
@@ -284,6 +290,7 @@ _NUMBERS = {
     "free_bits": ("of at least 0", lambda value: value >= 0),
     "learning_rate": ("above 0", lambda value: value > 0),
     "gradient_clipping": ("above 0", lambda value: value > 0),
+    "weight_decay": ("above 0", lambda value: value > 0),
     "average_weights": ("between 0 and 1", lambda value: 0 < value < 1),
 }
 

@@ -1,6 +1,7 @@
 """The main job: a data set and settings go in; a trained model, numbers and figures come out."""
 
 import dataclasses
+import functools
 import itertools
 import json
 import math
@@ -17,6 +18,7 @@ from tfvae import (
     initialization,
     networks,
     objectives,
+    optimizers,
     plots,
     pretrained,
     runs,
@@ -258,7 +260,10 @@ def compile_vae(vae: VAE, settings: TrainingSettings, steps_per_epoch: int) -> N
             num_samples=settings.latents_per_image,
             free_bits=settings.free_bits,
         )
-    optimizer = keras.optimizers.Adam(
+    adam = keras.optimizers.Adam
+    if settings.weight_decay is not None:
+        adam = functools.partial(optimizers.AdamW, weight_decay=settings.weight_decay)
+    optimizer = adam(
         learning_rate(settings, num_steps=settings.epochs * steps_per_epoch),
         global_clipnorm=settings.gradient_clipping,
         use_ema=settings.average_weights is not None,

@@ -199,6 +199,14 @@ def train(
             show_default="none",
         ),
     ] = None,
+    weight_decay: Annotated[
+        float | None,
+        typer.Option(
+            rich_help_panel=OPTIMIZATION,
+            help="The part by which weights shrink in a step, times the learning rate.",
+            show_default="none",
+        ),
+    ] = None,
     average_weights: Annotated[
         float | None,
         typer.Option(
@@ -292,6 +300,7 @@ def train(
         learning_rate=learning_rate,
         learning_rate_schedule=learning_rate_schedule,
         gradient_clipping=gradient_clipping,
+        weight_decay=weight_decay,
         average_weights=average_weights,
         batch_size=batch_size,
         epochs=epochs,
