@@ -151,6 +151,7 @@ OTHER_SETTINGS = {
     "precision": "mixed_bfloat16",
     "objective": "iwae",
     "latents_per_image": 5,
+    "resampled_per_image": 2,
     "gradient": "doubly_reparametrized",
     "beta": 0.5,
     "warmup_epochs": 4,
@@ -170,6 +171,7 @@ NEEDED = {
     "filters": {"network": "resnet"},
     "blocks": {"network": "resnet"},
     "batch_normalization": {"network": "resnet"},
+    "resampled_per_image": {"objective": "iwae", "latents_per_image": 5},
     "gradient": {"objective": "iwae"},
 }
 

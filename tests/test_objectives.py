@@ -23,6 +23,7 @@ ALL_OBJECTIVES = [
     ELBO(),
     IWAE(num_samples=7, gradient="doubly_reparametrized"),
     IWAE(num_samples=4),
+    IWAE(num_samples=5, gradient="doubly_reparametrized", num_resampled=2),
     ForwardKL(num_samples=6),
 ]
 BY_CLASS = pytest.mark.parametrize(
@@ -425,6 +426,7 @@ def test_objectives_and_gradients_stay_finite_at_extreme_logits(objective, logit
         (ELBO(free_bits=0.01, num_samples=2), "float32"),
         (IWAE(num_samples=3), "float32"),
         (IWAE(num_samples=3, gradient="doubly_reparametrized"), "mixed_bfloat16"),
+        (IWAE(num_samples=5, gradient="doubly_reparametrized", num_resampled=2), "float32"),
         (ForwardKL(num_samples=3), "float32"),
     ],
     ids=lambda part: part if isinstance(part, str) else type(part).__name__,
@@ -482,6 +484,68 @@ def test_doubly_reparametrized_gradient_is_the_same_from_outside_of_the_compiled
     np.testing.assert_allclose(gradient, expected, rtol=1e-9, atol=1e-13)
 
 
+# Resampling.
+
+
+@pytest.mark.parametrize("gradient", ["plain", "doubly_reparametrized"])
+def test_resampling_keeps_the_value_and_the_mean_of_the_gradient(gradient):
+    """Within 4.5 standard errors in every parameter, given the latents."""
+    vae = small_vae(latent_dim=2)
+    noise = tf.random.stateless_normal([7, len(IMAGES), 2], seed=(0, 1), dtype=tf.float64)
+    # Each column is the batch once more, with a resampling of its own.
+    copies = 4_000
+    images = tf.tile(IMAGES, [copies, 1, 1, 1])
+    rows = tf.random.stateless_normal([1, len(images), 2], seed=(0, 2), dtype=tf.float64)
+    resampled_noise = tf.concat([tf.tile(noise[:6], [1, copies, 1]), rows], axis=0)
+
+    def bounds(objective, images, noise):
+        return objective(
+            tf.constant(images),
+            posterior=vae.encode(images),
+            prior=vae.prior,
+            decode=vae.decode,
+            noise=noise,
+        ).objective
+
+    variables = vae.trainable_variables
+    exact = IWAE(num_samples=6, gradient=gradient)
+    resampled = IWAE(num_samples=6, gradient=gradient, num_resampled=2)
+    expected = flat_gradient(lambda: tf.reduce_mean(bounds(exact, IMAGES, noise[:6])), variables)
+    with tf.GradientTape() as tape:
+        values = bounds(resampled, images, resampled_noise)
+        by_group = tf.reduce_mean(tf.reshape(values, [40, -1]), axis=1)
+    np.testing.assert_allclose(
+        tf.reshape(values, [copies, -1])[0], bounds(exact, IMAGES, noise[:6]), rtol=1e-12
+    )
+    jacobians = tape.jacobian(by_group, variables)
+    draws = np.concatenate([np.reshape(part, [40, -1]) for part in jacobians], axis=1)
+    errors = draws.std(axis=0, ddof=1) / np.sqrt(40)
+    assert np.count_nonzero(errors > 1e-6) > 20
+    assert np.all(np.abs(draws.mean(axis=0) - expected) < 4.5 * errors + 1e-12)
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_resampling_is_the_same_when_compiled(jit_compile):
+    vae = small_vae(latent_dim=2)
+    objective = IWAE(num_samples=5, gradient="doubly_reparametrized", num_resampled=2)
+    expected = flat_objective_gradient(vae, objective, "encoder")
+    compiled = tf.function(
+        lambda noise: tf.reduce_mean(
+            objective(
+                tf.constant(IMAGES),
+                posterior=vae.encode(IMAGES),
+                prior=vae.prior,
+                decode=vae.decode,
+                noise=noise,
+            ).objective
+        ),
+        jit_compile=jit_compile,
+    )
+    noise = noise_of(vae, objective, IMAGES, stateless_seed(0))
+    gradient = flat_gradient(lambda: compiled(noise), vae.encoder.trainable_variables)
+    np.testing.assert_allclose(gradient, expected, rtol=1e-9, atol=1e-13)
+
+
 # Names, configs, files.
 
 
@@ -532,6 +596,12 @@ def test_impossible_numbers_of_samples_are_refused(kind, number):
         InputError, match=f"num_samples must be an integer of at least .* got {number!r}"
     ):
         kind(num_samples=number)
+
+
+@pytest.mark.parametrize("number", [0, 6, 2.0, True, "3"])
+def test_impossible_numbers_of_resampled_latents_are_refused(number):
+    with pytest.raises(InputError, match=rf"num_resampled must be .*; got {number!r}"):
+        IWAE(num_samples=5, num_resampled=number)
 
 
 def test_forward_kl_of_one_sample_is_refused():

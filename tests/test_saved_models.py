@@ -91,6 +91,7 @@ def test_the_cards_have_all_that_users_ask_for(name, card):
     start = f" from `{settings.initial_model}` on," if settings.initial_model else ""
     assert re.search(rf"^Seed \d+;{start} \d+ epochs", card, re.MULTILINE)
     assert ("reparametrised gradient" in card) == (settings.gradient != "plain")
+    assert ("resampled" in card) == (settings.resampled_per_image is not None)
     for quantity in ("elbo", "log_likelihood"):
         assert stated(card, quantity)[1] > 0
 

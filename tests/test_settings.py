@@ -69,6 +69,12 @@ def test_a_number_of_validation_images_is_that_of_one_data_set(tmp_path):
         ({"objective": "gan"}, "objective must be one of elbo, iwae; got 'gan'"),
         ({"latents_per_image": 0}, "latents_per_image must be an integer of at least 1; got 0"),
         ({"gradient": "dreg"}, "gradient must be one of plain, doubly_reparametrized; got 'dreg'"),
+        ({"resampled_per_image": 1}, "is for the objective iwae; the objective is elbo"),
+        (
+            {"objective": "iwae", "latents_per_image": 5, "resampled_per_image": 6},
+            "resampled_per_image must be at most latents_per_image, 5; got 6",
+        ),
+        ({"resampled_per_image": 0}, "resampled_per_image must be an integer of at least 1; got 0"),
         ({"gradient": "doubly_reparametrized"}, "is for the objective iwae; the objective is elbo"),
         ({"objective": "iwae", "warmup_epochs": 2}, "weigh the KL of the objective elbo; the obj"),
         ({"objective": "iwae", "beta": 0.5}, "which has none to weigh: leave them out"),

@@ -146,8 +146,14 @@ def test_the_objective_is_that_of_the_settings():
     objective = compiled(objective="iwae", latents_per_image=7).objective
     assert isinstance(objective, objectives.IWAE)
     assert (objective.num_samples, objective.gradient) == (7, "plain")
-    objective = compiled(objective="iwae", gradient="doubly_reparametrized").objective
-    assert objective.gradient == "doubly_reparametrized"
+    assert objective.num_resampled is None
+    objective = compiled(
+        objective="iwae",
+        gradient="doubly_reparametrized",
+        latents_per_image=7,
+        resampled_per_image=3,
+    ).objective
+    assert (objective.gradient, objective.num_resampled) == ("doubly_reparametrized", 3)
 
 
 def test_the_optimizer_is_that_of_the_settings():

@@ -9,6 +9,7 @@ from typing import Any
 
 import keras
 
+from tfvae.checks import check_positive
 from tfvae.errors import InputError
 
 
@@ -148,8 +149,7 @@ class BestWeights(keras.callbacks.EarlyStopping):
     """
 
     def __init__(self, patience: int, monitor: str = "val_elbo", start_from_epoch: int = 0):
-        if isinstance(patience, bool) or not isinstance(patience, int) or patience < 1:
-            raise InputError(f"patience must be an integer of at least 1; got {patience!r}")
+        check_positive(patience=patience)
         super().__init__(
             monitor=monitor,
             mode="min" if monitor in ("loss", "val_loss") else "max",

@@ -11,11 +11,11 @@ import numpy as np
 import PIL.Image
 
 from tfvae import publishing, report, runs, serving, splits, strategies, training
+from tfvae.checks import check_positive
 from tfvae.datasets import describe_dataset
 from tfvae.errors import InputError
 from tfvae.figures import image_grid
 from tfvae.files import written_whole
-from tfvae.passes import check_positive
 from tfvae.settings import TrainingSettings
 from tfvae.tuning.settings import SearchSettings, SearchSpace
 

@@ -8,9 +8,9 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 from numpy.typing import ArrayLike
 
+from tfvae.checks import check_positive
 from tfvae.errors import InputError
 from tfvae.likelihood import evidence
-from tfvae.passes import check_positive
 from tfvae.randomness import stateless_seed
 from tfvae.vae import VAE
 

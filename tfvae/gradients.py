@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfvae import objectives
+from tfvae.checks import check_at_least
 from tfvae.errors import InputError
 from tfvae.images import check_images
 from tfvae.randomness import stateless_seed
@@ -82,8 +83,7 @@ def gradient_variance(
         Rainforth et al. Tighter Variational Bounds are Not Necessarily Better. 2018.
         arXiv:1802.04537 (the signal-to-noise ratio).
     """
-    if isinstance(num_draws, bool) or not isinstance(num_draws, int) or num_draws < 4:
-        raise InputError(f"num_draws must be an integer of at least 4; got {num_draws!r}")
+    check_at_least(4, num_draws=num_draws)
     num_groups = min(num_draws // 2, _MOST_GROUPS)
     moments = {}
     for draw, gradients in enumerate(gradient_draws(vae, images, objective, num_draws, seed)):

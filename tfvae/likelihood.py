@@ -9,8 +9,9 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tfvae import annealing
+from tfvae.checks import check_positive
 from tfvae.errors import InputError
-from tfvae.passes import check_positive, over_images
+from tfvae.passes import over_images
 from tfvae.randomness import stateless_seed
 from tfvae.vae import VAE
 from tfvae.weights import (

@@ -78,20 +78,6 @@ def over_images(
     return tf.nest.map_structure(lambda *parts: tf.concat(parts, axis=0), *results)
 
 
-def check_positive(**numbers: int) -> None:
-    """Refuses numbers that are not positive integers.
-
-    Args:
-        **numbers: By name.
-
-    Raises:
-        InputError: If one is not.
-    """
-    for name, number in numbers.items():
-        if isinstance(number, bool) or not hasattr(number, "__index__") or number < 1:
-            raise InputError(f"{name} must be an integer of at least 1; got {number!r}")
-
-
 def _batches(images, image_shape) -> Iterator[tf.Tensor]:
     if not isinstance(images, tf.data.Dataset):
         yield check_binary_images(images, image_shape)

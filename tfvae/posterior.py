@@ -7,10 +7,11 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tfvae import distributions
+from tfvae.checks import check_positive
 from tfvae.errors import InputError
 from tfvae.images import check_binary_images
 from tfvae.likelihood import evidence
-from tfvae.passes import check_positive, latents_per_pass, over_images
+from tfvae.passes import latents_per_pass, over_images
 from tfvae.randomness import stateless_seed
 from tfvae.vae import VAE
 

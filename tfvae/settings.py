@@ -56,6 +56,9 @@ class TrainingSettings:
         precision: The Keras dtype policy of the networks.
         objective: What is maximised; see `tfvae.objectives`.
         latents_per_image: How many latents the objective draws for each image in a step.
+        resampled_per_image: Through how many of these latents the gradient of the objective
+            `iwae` passes, which their importance weights choose; None for all. See
+            `objectives.IWAE`.
         gradient: How the objective `iwae` estimates the gradient of the encoder; see
             `objectives.IWAE`.
         beta: The weight of the KL.
@@ -105,6 +108,7 @@ class TrainingSettings:
     precision: Precision = "float32"
     objective: ObjectiveName = "elbo"
     latents_per_image: int = 1
+    resampled_per_image: int | None = None
     gradient: Gradient = "plain"
     beta: float = 1.0
     warmup_epochs: int = 0
@@ -172,7 +176,17 @@ class TrainingSettings:
                 f"beta, warmup_epochs and free_bits weigh the KL of the objective elbo; the "
                 f"objective is {self.objective}, which has none to weigh: leave them out"
             )
-
+        if self.resampled_per_image is not None:
+            if self.objective != "iwae":
+                raise InputError(
+                    f"resampled_per_image is for the objective iwae; the objective is "
+                    f"{self.objective}"
+                )
+            if self.resampled_per_image > self.latents_per_image:
+                raise InputError(
+                    f"resampled_per_image must be at most latents_per_image, "
+                    f"{self.latents_per_image}; got {self.resampled_per_image}"
+                )
         if self.objective != "iwae" and self.gradient != "plain":
             raise InputError(
                 f"gradient {self.gradient} is for the objective iwae; the objective is "
@@ -256,6 +270,7 @@ _OPTIONAL = (
     "num_validation_images",
     "blocks",
     "activation",
+    "resampled_per_image",
     "gradient_clipping",
     "weight_decay",
     "average_weights",
@@ -279,6 +294,7 @@ _INTEGERS = {
     "latent_dim": 1,
     "blocks": 1,
     "latents_per_image": 1,
+    "resampled_per_image": 1,
     "batch_size": 1,
     "epochs": 1,
     "patience": 1,

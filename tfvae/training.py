@@ -252,7 +252,9 @@ def compile_vae(vae: VAE, settings: TrainingSettings, steps_per_epoch: int) -> N
     """Compiles a model with the objective and the optimizer of the settings."""
     if settings.objective == "iwae":
         objective = objectives.IWAE(
-            num_samples=settings.latents_per_image, gradient=settings.gradient
+            num_samples=settings.latents_per_image,
+            gradient=settings.gradient,
+            num_resampled=settings.resampled_per_image,
         )
     else:
         objective = objectives.ELBO(

@@ -8,6 +8,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tfvae import distributions, fitting, networks, objectives, optimizers, shapes
+from tfvae.checks import check_positive
 from tfvae.errors import InputError
 from tfvae.images import check_images
 from tfvae.loops import Inputs, LoopedModel
@@ -176,8 +177,7 @@ class VAE(LoopedModel):
         Raises:
             InputError: If `count` is not positive, or `seed` is not a seed.
         """
-        if isinstance(count, bool) or not hasattr(count, "__index__") or count < 1:
-            raise InputError(f"count must be an integer of at least 1; got {count!r}")
+        check_positive(count=count)
         latent_seed, pixel_seed = tf.unstack(
             tf.random.experimental.stateless_split(stateless_seed(seed), 2)
         )

@@ -148,6 +148,14 @@ def train(
             show_default="1",
         ),
     ] = None,
+    resampled_per_image: Annotated[
+        int | None,
+        typer.Option(
+            rich_help_panel=OBJECTIVE,
+            help="Of these, through how many iwae's gradient passes.",
+            show_default="all",
+        ),
+    ] = None,
     gradient: Annotated[
         Gradient | None,
         typer.Option(
@@ -293,6 +301,7 @@ def train(
         precision=precision,
         objective=objective,
         latents_per_image=latents_per_image,
+        resampled_per_image=resampled_per_image,
         gradient=gradient,
         beta=beta,
         warmup_epochs=warmup_epochs,

@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tfvae.checks import check_positive
 from tfvae.errors import InputError
 from tfvae.serving import signatures, warmup
 from tfvae.serving.versions import add_version, prune_versions
@@ -55,11 +56,11 @@ def export_saved_model(
         raise InputError(
             f"image_dtype must be one of {', '.join(signatures.IMAGE_DTYPES)}; got {image_dtype!r}"
         )
-    _check_positive(num_importance_samples, "num_importance_samples")
+    check_positive(num_importance_samples=num_importance_samples)
     for batch_size in warmup_batch_sizes:
-        _check_positive(batch_size, "each of warmup_batch_sizes")
+        check_positive(**{"each of warmup_batch_sizes": batch_size})
     if prune is not None:
-        _check_positive(prune, "prune")
+        check_positive(prune=prune)
 
     def write(path):
         _write(
@@ -102,8 +103,3 @@ def _check_model(vae: Any) -> None:
                 f"the {part} has never been built, so there is nothing to export: call it on a "
                 "batch, or train the model, first"
             )
-
-
-def _check_positive(number, name):
-    if isinstance(number, bool) or not isinstance(number, int) or number < 1:
-        raise InputError(f"{name} must be an integer of at least 1; got {number!r}")

@@ -14,9 +14,9 @@ import tensorflow as tf
 from tensorboard.plugins.hparams import api as hparams
 
 from tfvae import runs, splits, strategies
+from tfvae.checks import check_positive
 from tfvae.datasets import describe_dataset
 from tfvae.errors import InputError
-from tfvae.passes import check_positive
 from tfvae.settings import TrainingSettings
 from tfvae.tuning import oracles, report, workers
 from tfvae.tuning.hypermodel import Images, VAEHyperModel

@@ -1,0 +1,63 @@
+"""What the numbers and names that users give must be."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from tfvae.errors import InputError
+
+
+def check_positive(**numbers: Any) -> None:
+    """Refuses numbers that are not positive integers.
+
+    Args:
+        **numbers: By name.
+
+    Raises:
+        InputError: If one is not.
+    """
+    check_at_least(1, **numbers)
+
+
+def check_at_least(minimum: int, **numbers: Any) -> None:
+    """Refuses numbers that are not integers of at least so many.
+
+    Args:
+        minimum: The smallest that is possible.
+        **numbers: By name.
+
+    Raises:
+        InputError: If one is not.
+    """
+    for name, number in numbers.items():
+        if isinstance(number, bool) or not hasattr(number, "__index__") or number < minimum:
+            raise InputError(f"{name} must be an integer of at least {minimum}; got {number!r}")
+
+
+def check_nonnegative(**numbers: Any) -> None:
+    """Refuses numbers that are negative or not finite.
+
+    Args:
+        **numbers: By name.
+
+    Raises:
+        InputError: If one is.
+    """
+    for name, number in numbers.items():
+        if not math.isfinite(number) or number < 0:
+            raise InputError(f"{name} must be a finite number of at least 0; got {number!r}")
+
+
+def check_one_of(choices: Sequence[str], **names: Any) -> None:
+    """Refuses what is not one of the choices.
+
+    Args:
+        choices: What is possible.
+        **names: What was chosen, by name.
+
+    Raises:
+        InputError: If one is not among the choices.
+    """
+    for name, choice in names.items():
+        if choice not in choices:
+            raise InputError(f"{name} must be {' or '.join(map(repr, choices))}; got {choice!r}")
