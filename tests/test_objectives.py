@@ -426,7 +426,7 @@ def test_objectives_and_gradients_stay_finite_at_extreme_logits(objective, logit
         (ELBO(free_bits=0.01, num_samples=2), "float32"),
         (IWAE(num_samples=3), "float32"),
         (IWAE(num_samples=3, gradient="doubly_reparametrized"), "mixed_bfloat16"),
-        (IWAE(num_samples=5, gradient="doubly_reparametrized", num_resampled=2), "float32"),
+        (IWAE(num_samples=5, gradient="doubly_reparametrized", num_resampled=2), "mixed_bfloat16"),
         (ForwardKL(num_samples=3), "float32"),
     ],
     ids=lambda part: part if isinstance(part, str) else type(part).__name__,
@@ -609,8 +609,22 @@ def test_forward_kl_of_one_sample_is_refused():
         ForwardKL(num_samples=1)
 
 
-@pytest.mark.parametrize("name", ["beta", "free_bits"])
+def test_noise_of_another_number_of_samples_is_refused():
+    """The last row would be both a latent and where resampling starts."""
+    vae = small_vae()
+    noise = noise_of(vae, IWAE(num_samples=5), IMAGES, stateless_seed(0))
+    with pytest.raises(tf.errors.InvalidArgumentError, match="not compatible"):
+        IWAE(num_samples=5, num_resampled=2)(
+            tf.constant(IMAGES),
+            posterior=vae.encode(IMAGES),
+            prior=vae.prior,
+            decode=vae.decode,
+            noise=noise,
+        )
+
+
 @pytest.mark.parametrize("number", [-0.1, float("nan"), float("inf")])
+@pytest.mark.parametrize("name", ["beta", "free_bits"])
 def test_impossible_weights_are_refused(name, number):
     with pytest.raises(InputError, match=f"{name} must be a finite number of at least 0"):
         ELBO(**{name: number})

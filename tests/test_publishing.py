@@ -121,9 +121,15 @@ def test_the_card_of_a_recipe_names_the_paper(run):
     text = publishing._training(settings, run.results)
     assert "Seed 0; from `mnist-vae` on, 2 epochs of 100 images a step" in text
     assert "the importance-weighted bound of 50 samples with the doubly reparametrised grad" in text
-    plain = dataclasses.replace(settings, gradient="plain", initial_model=None)
+    resampled = dataclasses.replace(settings, resampled_per_image=4)
+    text = publishing._training(resampled, run.results)
+    assert "(arXiv:1810.04152), its gradient through 4 resampled ones alone, in" in text
+    plain = dataclasses.replace(
+        settings, gradient="plain", initial_model=None, resampled_per_image=None
+    )
     text = publishing._training(plain, run.results)
     assert "Seed 0; 2 epochs" in text
     assert "reparametrised" not in text
+    assert "resampled" not in text
     assert "Published: -log p(x) of 84.78 nats (Burda, Grosse, Salakhutdinov." in text
     assert "arXiv:1509.00519" in text

@@ -74,6 +74,16 @@ def test_a_number_of_validation_images_is_that_of_one_data_set(tmp_path):
             {"objective": "iwae", "latents_per_image": 5, "resampled_per_image": 6},
             "resampled_per_image must be at most latents_per_image, 5; got 6",
         ),
+        (
+            {
+                "objective": "iwae",
+                "latents_per_image": 5,
+                "resampled_per_image": 2,
+                "network": "resnet",
+                "batch_normalization": True,
+            },
+            "leave out it or batch_normalization",
+        ),
         ({"resampled_per_image": 0}, "resampled_per_image must be an integer of at least 1; got 0"),
         ({"gradient": "doubly_reparametrized"}, "is for the objective iwae; the objective is elbo"),
         ({"objective": "iwae", "warmup_epochs": 2}, "weigh the KL of the objective elbo; the obj"),

@@ -1,6 +1,7 @@
 """What the numbers and names that users give must be."""
 
 import math
+import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -30,7 +31,11 @@ def check_at_least(minimum: int, **numbers: Any) -> None:
         InputError: If one is not.
     """
     for name, number in numbers.items():
-        if isinstance(number, bool) or not hasattr(number, "__index__") or number < minimum:
+        try:
+            is_possible = not isinstance(number, bool) and operator.index(number) >= minimum
+        except TypeError:
+            is_possible = False
+        if not is_possible:
             raise InputError(f"{name} must be an integer of at least {minimum}; got {number!r}")
 
 
@@ -44,7 +49,11 @@ def check_nonnegative(**numbers: Any) -> None:
         InputError: If one is.
     """
     for name, number in numbers.items():
-        if not math.isfinite(number) or number < 0:
+        try:
+            is_possible = math.isfinite(number) and number >= 0
+        except TypeError:
+            is_possible = False
+        if not is_possible:
             raise InputError(f"{name} must be a finite number of at least 0; got {number!r}")
 
 

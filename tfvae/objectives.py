@@ -48,6 +48,11 @@ class Objective(abc.ABC):
 
     num_samples: int = 1
 
+    @property
+    def num_noise_rows(self) -> int:
+        """How many rows of noise `draw_noise` draws."""
+        return self.num_samples
+
     def draw_noise(
         self, batch_size: int | tf.Tensor, latent_dim: int, seed: tf.Tensor, dtype: tf.DType
     ) -> tf.Tensor:
@@ -62,10 +67,10 @@ class Objective(abc.ABC):
             dtype: Of the posterior.
 
         Returns:
-            `[num_samples, batch, latent_dim]`, of N(0, I).
+            `[num_noise_rows, batch, latent_dim]`, of N(0, I).
         """
         return tf.random.stateless_normal(
-            [self.num_samples, batch_size, latent_dim], seed=seed, dtype=dtype
+            [self.num_noise_rows, batch_size, latent_dim], seed=seed, dtype=dtype
         )
 
     @abc.abstractmethod
@@ -86,7 +91,7 @@ class Objective(abc.ABC):
             prior: p(Z), of batch shape `[]` and event shape `[latent_dim]`.
             decode: Latents `[..., latent_dim]` to the likelihood p(X|z), of batch shape `[...]`
                 and event shape `[height, width, channels]`.
-            noise: `[num_samples, batch, latent_dim]`, as `draw_noise` gives it.
+            noise: `[num_noise_rows, batch, latent_dim]`, as `draw_noise` gives it.
 
         Returns:
             The terms, each `[batch]`, in nats per image.
@@ -144,10 +149,10 @@ class ELBO(Objective):
         free_bits: float = 0.0,
         gradient: str = "reparametrized",
     ):
-        # A variable, so that the compiled training step reads what was set last.
         check_positive(num_samples=num_samples)
         check_nonnegative(beta=beta, free_bits=free_bits)
         check_one_of(("reparametrized", "score_function"), gradient=gradient)
+        # A variable, so that the compiled training step reads what was set last.
         self._beta = tf.Variable(float(beta), trainable=False, dtype=tf.float32)
         self.num_samples = int(num_samples)
         self.analytic_kl = analytic_kl
@@ -162,7 +167,7 @@ class ELBO(Objective):
     @beta.setter
     def beta(self, beta: float) -> None:
         check_nonnegative(beta=beta)
-        self._beta.assign(beta)
+        self._beta.assign(float(beta))
 
     def __call__(self, images, *, posterior, prior, decode, noise):
         """See `Objective.__call__`."""
@@ -220,8 +225,9 @@ class IWAE(Objective):
             the landing"), whose variance is zero where q(Z|x) is the posterior.
         num_resampled: The gradient passes back through so many of the samples alone, which
             systematic resampling picks by their importance weights; None for all of them. The
-            mean of the gradient is the same. So nearly is its variance where few samples have
-            most of the weight, at little more than the cost of the way forth.
+            mean of the gradient is the same, if the decoder is a function of each latent alone
+            (which rules out dropout and batch normalisation), and where few samples have most of
+            the weight, nearly its variance, at little more than the cost of the forward pass.
 
     Raises:
         InputError: If `num_samples` is not positive, there is no such `gradient`, or
@@ -245,7 +251,7 @@ class IWAE(Objective):
         check_one_of(("plain", "doubly_reparametrized"), gradient=gradient)
         self.num_samples = int(num_samples)
         self.gradient = gradient
-        self.num_resampled = None
+        self.num_resampled = num_resampled
         if num_resampled is not None:
             check_positive(num_resampled=num_resampled)
             if num_resampled > num_samples:
@@ -254,14 +260,10 @@ class IWAE(Objective):
                 )
             self.num_resampled = int(num_resampled)
 
-    def draw_noise(self, batch_size, latent_dim, seed, dtype):
-        """See `Objective.draw_noise`; if there is resampling, with one more row, which steers it.
-
-        Returns:
-            `[num_samples, batch, latent_dim]` or `[num_samples + 1, batch, latent_dim]`.
-        """
-        num_rows = self.num_samples + (self.num_resampled is not None)
-        return tf.random.stateless_normal([num_rows, batch_size, latent_dim], seed, dtype=dtype)
+    @property
+    def num_noise_rows(self):
+        """With resampling one row more, which says where it starts."""
+        return self.num_samples + (self.num_resampled is not None)
 
     def __call__(self, images, *, posterior, prior, decode, noise):
         """See `Objective.__call__`."""
@@ -276,6 +278,7 @@ class IWAE(Objective):
             log_ratio = prior.log_prob(latents) - density.log_prob(latents)
             return log_likelihood, log_likelihood + log_ratio
 
+        noise = tf.ensure_shape(noise, [self.num_noise_rows, None, None])
         latents = _reparametrized(posterior, noise[: self.num_samples])
         if self.num_resampled is None:
             latents = weighted(latents, lambda: tf.nn.softmax(log_weights, axis=0))
@@ -285,9 +288,9 @@ class IWAE(Objective):
             log_likelihood, log_weights = map(tf.stop_gradient, weigh(tf.stop_gradient(latents)))
             weights = tf.nn.softmax(log_weights, axis=0)
             starts = tfd.Normal(tf.zeros([], noise.dtype), 1.0).cdf(noise[-1, :, 0])
-            chosen = resampling.systematic(weights, starts, self.num_resampled)
-            chosen_weights = resampling.take(weights, chosen)
-            latents = weighted(resampling.take(latents, chosen), lambda: chosen_weights)
+            chosen = resampling.systematic(weights, starts=starts, num_resampled=self.num_resampled)
+            chosen_weights = resampling.take(weights, chosen=chosen)
+            latents = weighted(resampling.take(latents, chosen=chosen), lambda: chosen_weights)
             _, chosen_log_weights = weigh(latents)
             bound = with_gradient_of(
                 _log_mean_exp(log_weights), tf.reduce_mean(chosen_log_weights, axis=0)

@@ -157,7 +157,7 @@ def _training(settings: TrainingSettings, results: dict[str, Any]) -> str:
     if settings.gradient == "doubly_reparametrized":
         objective += " with the doubly reparametrised gradient (arXiv:1810.04152)"
     if settings.resampled_per_image is not None:
-        objective += f", through {settings.resampled_per_image} of the samples, resampled"
+        objective += f", its gradient through {settings.resampled_per_image} resampled ones alone"
     start = "" if settings.initial_model is None else f" from `{settings.initial_model}` on,"
     text = (
         f"Seed {settings.seed};{start} {results['epochs']} epochs of {settings.batch_size} images "

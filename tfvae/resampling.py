@@ -6,8 +6,8 @@ import tensorflow as tf
 def systematic(weights: tf.Tensor, starts: tf.Tensor, num_resampled: int) -> tf.Tensor:
     """Systematic resampling: each sample comes up in proportion to its weight, on average.
 
-    A sample of weight w is among the `num_resampled` either the whole number below or the one
-    above w * num_resampled times, which makes for less noise than independent draws.
+    A sample of weight w comes up w * num_resampled times, rounded up or down, which makes for
+    less noise than independent draws.
 
     (TensorFlow Probability's `resample_systematic` draws its own random numbers, and compiled by
     XLA others than without.)
@@ -26,8 +26,9 @@ def systematic(weights: tf.Tensor, starts: tf.Tensor, num_resampled: int) -> tf.
     """
     cumulative = tf.cumsum(weights, axis=0)
     shares = tf.range(num_resampled, dtype=weights.dtype)[:, tf.newaxis] + starts
-    # Of the sum as it was rounded, so that none of the marks lies behind the last weight.
-    marks = shares / tf.cast(num_resampled, weights.dtype) * cumulative[-1]
+    # By rounding, the last mark may lie behind the last weight, and be no sample's.
+    total = cumulative[-1]
+    marks = tf.minimum(shares / tf.cast(num_resampled, weights.dtype) * total, total)
     is_before = cumulative[:, tf.newaxis] < marks
     return tf.reduce_sum(tf.cast(is_before, tf.int32), axis=0)
 

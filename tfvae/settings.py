@@ -180,7 +180,12 @@ class TrainingSettings:
             if self.objective != "iwae":
                 raise InputError(
                     f"resampled_per_image is for the objective iwae; the objective is "
-                    f"{self.objective}"
+                    f"{self.objective}: leave it out"
+                )
+            if self.batch_normalization:
+                raise InputError(
+                    "resampled_per_image needs a decoder that is a function of each latent alone: "
+                    "leave out it or batch_normalization"
                 )
             if self.resampled_per_image > self.latents_per_image:
                 raise InputError(

@@ -152,7 +152,7 @@ def train(
         int | None,
         typer.Option(
             rich_help_panel=OBJECTIVE,
-            help="Of these, through how many iwae's gradient passes.",
+            help="Of the latents drawn, those that iwae's gradient passes through.",
             show_default="all",
         ),
     ] = None,

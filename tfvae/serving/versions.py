@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from tfvae.checks import check_positive
 from tfvae.errors import InputError
 
 
@@ -101,10 +102,7 @@ def prune_versions(folder: str | os.PathLike, keep: int) -> list[int]:
         InputError: If `keep` is not a positive integer, as `versions` does, or if a version
             cannot be deleted.
     """
-    if isinstance(keep, bool) or not isinstance(keep, int) or keep < 1:
-        raise InputError(
-            f"the number of versions to keep must be an integer of at least 1; got {keep!r}"
-        )
+    check_positive(**{"the number of versions to keep": keep})
     folder = Path(folder)
     oldest = list(versions(folder).items())[:-keep]
     for _, path in oldest:
