@@ -294,6 +294,22 @@ def test_best_validation_epoch_is_marked_on_every_panel():
     ]
 
 
+def test_an_objective_other_than_the_elbo_is_drawn_and_chooses_the_epoch():
+    columns = history(50)
+    columns["loss"] = 4.0 - columns["elbo"] / 2
+    columns["val_loss"] = 5.0 + 0.1 * np.abs(columns["epoch"] - 20.0)
+    assert np.argmax(columns["val_elbo"]) != 19
+    figure = plots.training_curves(columns, monitor="val_loss")
+    titles = [axes.get_title(loc="left") for axes in figure.axes]
+    assert titles == ["objective", "ELBO", "reconstruction", "KL"]
+    np.testing.assert_array_equal(curve(figure.axes[0], "training")[1], -columns["loss"])
+    np.testing.assert_array_equal(curve(figure.axes[0], "validation")[1], -columns["val_loss"])
+    np.testing.assert_array_equal(curve(figure.axes[1], "validation")[1], columns["val_elbo"])
+    legend = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+    assert legend[-1] == "best: epoch 20 ($-5.00$)"
+    assert_nothing_overlaps_or_is_cut(figure)
+
+
 def test_first_epochs_do_not_flatten_the_rest_and_are_counted():
     columns = history(50)
     axes = plots.training_curves(columns).axes[0]
@@ -351,6 +367,13 @@ def test_a_diverged_run_is_still_drawn_and_says_so():
 def test_a_history_without_epochs_is_refused(columns, message):
     with pytest.raises(InputError, match=message):
         plots.training_curves(columns)
+
+
+def test_what_was_monitored_must_be_there_and_known():
+    with pytest.raises(InputError, match="must have a column 'loss'"):
+        plots.training_curves({"elbo": [1.0]}, monitor="val_loss")
+    with pytest.raises(InputError, match="monitor must be 'val_elbo' or 'val_loss'; got 'kl'"):
+        plots.training_curves(history(2), monitor="kl")
 
 
 def test_every_figure_is_readable_and_touches_no_global_state():

@@ -197,7 +197,13 @@ def test_the_networks_are_those_of_the_settings():
     assert not any(layer.name.startswith("stage_0_1") for layer in encoder.layers)
 
 
-def test_the_bound_that_is_trained_chooses_the_epoch(digits_data_dir, tmp_path, capsys):
+def test_the_bound_that_is_trained_chooses_the_epoch(
+    digits_data_dir, tmp_path, capsys, monkeypatch
+):
+    drawn = []
+    monkeypatch.setattr(
+        training, "save_figure", lambda figure, path: drawn.append((path.stem, figure))
+    )
     settings = TrainingSettings(
         data_dir=str(digits_data_dir),
         latent_dim=2,
@@ -217,6 +223,8 @@ def test_the_bound_that_is_trained_chooses_the_epoch(digits_data_dir, tmp_path, 
     shown = capsys.readouterr().err
     last = {name: history[name][-1] for name in ("loss", "val_loss")}
     assert f"loss {last['loss']:.2f}  val_loss {last['val_loss']:.2f}" in shown
+    (axes, *_) = dict(drawn)["training_curves"].axes
+    assert axes.get_title(loc="left") == "objective"
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ a machine without a screen.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import matplotlib
@@ -13,6 +13,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 
 from tfvae.errors import InputError
@@ -175,6 +176,53 @@ def draw_images(
             i * (size + padding) + (size - 1) / 2: name for i, name in enumerate(labels) if name
         }
         axis.set_ticks(list(named), list(named.values()))
+
+
+def draw_curves(
+    axes: Axes,
+    epochs: np.ndarray,
+    *,
+    curves: Mapping[str, np.ndarray | None],
+    mark: int | None = None,
+) -> None:
+    """Draws curves over the epochs, without values that are not finite.
+
+    Args:
+        axes: Where to; a note on it says how many epochs lie beyond it, far off the rest.
+        epochs: `[n]`.
+        curves: By label, `[n]` each, or None for none.
+        mark: The index of an epoch that is marked, and whose values stay in sight.
+    """
+    hide_frame(axes)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
+    curves = {
+        label: values
+        for label, values in curves.items()
+        if values is not None and np.isfinite(values).any()
+    }
+    if not curves:
+        axes.set(xticks=[], yticks=[])
+        axes.text(0.5, 0.5, "no finite value", transform=axes.transAxes, ha="center", color=GREY)
+        return
+    for (label, values), colour in zip(curves.items(), PALETTE, strict=False):
+        drawn = np.isfinite(values)
+        # A line alone hides single points, and where values are missing.
+        marker = "o" if drawn.sum() < 15 or not drawn.all() else None
+        axes.plot(
+            epochs[drawn], values[drawn], color=colour, label=label, marker=marker, markersize=3.5
+        )
+    all_values = np.stack(list(curves.values()))
+    at_mark = all_values[:, [] if mark is None else [mark]]
+    low, high = robust_limits(
+        all_values[np.isfinite(all_values)], keep=at_mark[np.isfinite(at_mark)]
+    )
+    axes.set_ylim(low, high)
+    if mark is not None:
+        axes.axvline(epochs[mark], color=GREY, linestyle=":")
+    outside = np.isfinite(all_values) & ((all_values < low) | (all_values > high))
+    if count := int(outside.any(axis=0).sum()):
+        note = f"{count} epoch{'s' if count > 1 else ''} off the axis"
+        axes.set_title(note, loc="right", fontsize=8, color=GREY)
 
 
 def robust_limits(values: np.ndarray, *, keep: Sequence[float] = ()) -> tuple[float, float]:

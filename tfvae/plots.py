@@ -15,20 +15,20 @@ from matplotlib import patheffects
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle
-from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 
+from tfvae.checks import check_one_of
 from tfvae.errors import InputError
 from tfvae.figures import (
     GREY,
     PALETTE,
     PANEL_TITLE_SIZE,
     WIDTH,
+    draw_curves,
     draw_images,
     hide_frame,
     image_grid,
     new_figure,
-    robust_limits,
     save_figure,
     trim_height,
 )
@@ -256,7 +256,7 @@ def kl_per_dimension(vae: "VAE", images: ArrayLike) -> Figure:
     return figure
 
 
-def training_curves(history: Mapping[str, Sequence[float]]) -> Figure:
+def training_curves(history: Mapping[str, Sequence[float]], *, monitor: str = "val_elbo") -> Figure:
     """Draws the ELBO and its two terms over the epochs, for training and validation.
 
     Early epochs far off the rest lie beyond the axes, which say how many they are. Values that are
@@ -264,43 +264,55 @@ def training_curves(history: Mapping[str, Sequence[float]]) -> Figure:
 
     Args:
         history: Columns of equal length, as in `history.csv` or Keras's `History.history`: `elbo`,
-            and where there are any `reconstruction`, `kl`, `val_elbo`, `val_reconstruction`,
-            `val_kl`, in nats per image, and `epoch` (1, 2, ... where missing). Others are ignored.
+            and where there are any `loss`, `reconstruction`, `kl`, and the same with `val_`, in
+            nats per image, and `epoch` (1, 2, ... where missing). Others are ignored.
+        monitor: What the best epoch was chosen by: `"val_elbo"`, or `"val_loss"` for an objective
+            other than the ELBO, which is then drawn, too.
 
     Returns:
-        A figure with one panel for each of the three, and the epoch of the best (validation) ELBO
-        marked.
+        A figure with one panel for each of them, and the best epoch marked, by the training's own
+        values where there are none of a validation.
 
     Raises:
-        InputError: If there is no epoch, no column `elbo`, or the columns differ in length.
+        InputError: If there is no epoch, no column `elbo` (or `loss`, where that is monitored), the
+            columns differ in length, or `monitor` is another.
     """
+    check_one_of(("val_elbo", "val_loss"), monitor=monitor)
     titles = {"elbo": "ELBO", "reconstruction": "reconstruction", "kl": "KL"}
+    if monitor == "val_loss":
+        titles = {"loss": "objective", **titles}
+    first = next(iter(titles))
     drawn = {"epoch", *titles, *(f"val_{name}" for name in titles)}
     columns = {
-        name: np.asarray(values, np.float64) for name, values in history.items() if name in drawn
+        # What is maximised is the loss with the other sign.
+        name: (-1 if name.endswith("loss") else 1) * np.asarray(values, np.float64)
+        for name, values in history.items()
+        if name in drawn
     }
     lengths = {name: len(values) for name, values in columns.items()}
-    if lengths.get("elbo", 0) == 0 or len(set(lengths.values())) > 1:
+    if lengths.get(first, 0) == 0 or len(set(lengths.values())) > 1:
         raise InputError(
-            "a training history must have a column 'elbo', at least one epoch, and columns of "
+            f"a training history must have a column {first!r}, at least one epoch, and columns of "
             f"equal length; got columns {list(history)} with lengths {lengths}"
         )
-    epochs = columns.get("epoch", np.arange(1, lengths["elbo"] + 1))
-    deciding = columns.get("val_elbo", columns["elbo"])
+    epochs = columns.get("epoch", np.arange(1, lengths[first] + 1))
+    deciding = columns.get(monitor, columns[first])
     if not np.isfinite(deciding).any():
-        deciding = columns["elbo"]
+        deciding = columns[first]
     finite = np.isfinite(deciding)
     best = int(np.argmax(np.where(finite, deciding, -np.inf))) if finite.any() else None
     panels = [name for name in titles if name in columns]
-    figure = new_figure(height=4.4)
-    grid = figure.add_gridspec(max(len(panels) - 1, 1), 5)
+    num_rows = max(len(panels) - 1, 1)
+    figure = new_figure(height=4.4 if num_rows < 3 else 5.4)
+    grid = figure.add_gridspec(num_rows, 5)
     for row, name in enumerate(panels):
         place = grid[:, :3] if row == 0 else grid[row - 1, 3:]
         axes = figure.add_subplot(place if len(panels) > 1 else grid[:, :])
-        _draw_curves(axes, epochs, columns[name], columns.get(f"val_{name}"), best)
+        curves = {"training": columns[name], "validation": columns.get(f"val_{name}")}
+        draw_curves(axes, epochs, curves=curves, mark=best)
         axes.set_title(titles[name], loc="left", fontsize=PANEL_TITLE_SIZE)
         axes.set_ylabel("nats per image")
-        if row != 1 or len(panels) == 2:
+        if row in (0, len(panels) - 1):
             axes.set_xlabel("epoch")
     if best is not None:
         label = f"best: epoch {epochs[best]:g} (${deciding[best]:.2f}$)"
@@ -309,46 +321,6 @@ def training_curves(history: Mapping[str, Sequence[float]]) -> Figure:
         figure.axes[0].legend(loc="best", edgecolor="none")
     figure.suptitle("Training")
     return figure
-
-
-def _draw_curves(
-    axes: Axes,
-    epochs: np.ndarray,
-    training: np.ndarray,
-    validation: np.ndarray | None,
-    best: int | None,
-) -> None:
-    hide_frame(axes)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
-    columns = {"training": training, "validation": validation}
-    curves = {
-        label: values
-        for label, values in columns.items()
-        if values is not None and np.isfinite(values).any()
-    }
-    if not curves:
-        axes.set(xticks=[], yticks=[])
-        axes.text(0.5, 0.5, "no finite value", transform=axes.transAxes, ha="center", color=GREY)
-        return
-    for (label, values), colour in zip(curves.items(), PALETTE, strict=False):
-        drawn = np.isfinite(values)
-        # A line alone hides single points, and where values are missing.
-        marker = "o" if drawn.sum() < 15 or not drawn.all() else None
-        axes.plot(
-            epochs[drawn], values[drawn], color=colour, label=label, marker=marker, markersize=3.5
-        )
-    all_values = np.stack(list(curves.values()))
-    at_best = all_values[:, [] if best is None else [best]]
-    low, high = robust_limits(
-        all_values[np.isfinite(all_values)], keep=at_best[np.isfinite(at_best)]
-    )
-    axes.set_ylim(low, high)
-    if best is not None:
-        axes.axvline(epochs[best], color=GREY, linestyle=":")
-    outside = np.isfinite(all_values) & ((all_values < low) | (all_values > high))
-    if count := int(outside.any(axis=0).sum()):
-        note = f"{count} epoch{'s' if count > 1 else ''} off the axis"
-        axes.set_title(note, loc="right", fontsize=8, color=GREY)
 
 
 def _draw_posterior_means(axes: Axes, means: np.ndarray, labels: ArrayLike | None) -> None:

@@ -334,7 +334,7 @@ def write_figures(
         "kl_per_dimension": plots.kl_per_dimension(vae, images),
     }
     if history:
-        figures["training_curves"] = plots.training_curves(history)
+        figures["training_curves"] = plots.training_curves(history, monitor=settings.monitor)
     if vae.latent_dim == 2:
         figures["latent_plane"] = plots.latent_plane(vae, images, labels)
     else:
