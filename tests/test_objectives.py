@@ -62,12 +62,17 @@ def vae_of_known_posterior(latent_dim=2):
 
 
 def terms_of(vae, objective, images=IMAGES, seed=0):
+    noise = noise_of(vae, objective, images, stateless_seed(seed))
+    return terms_with(noise, vae, objective, images)
+
+
+def terms_with(noise, vae, objective, images=IMAGES):
     return objective(
         tf.cast(images, vae.distribution_dtype),
         posterior=vae.encode(images),
         prior=vae.prior,
         decode=vae.decode,
-        noise=noise_of(vae, objective, images, stateless_seed(seed)),
+        noise=noise,
     )
 
 
@@ -286,15 +291,7 @@ def test_encoder_gradients_are_those_of_tensorflow_probability(objective, estima
     # It draws from the first half of the seed that it is given.
     sample_seed = tfp.random.split_seed(seed, 2)[0]
     ours = flat_gradient(
-        lambda: (
-            objective(
-                tf.constant(IMAGES),
-                posterior=vae.encode(IMAGES),
-                prior=vae.prior,
-                decode=vae.decode,
-                noise=noise_of(vae, objective, IMAGES, sample_seed),
-            ).objective
-        ),
+        lambda: terms_with(noise_of(vae, objective, IMAGES, sample_seed), vae, objective).objective,
         vae.encoder.trainable_variables,
     )
 
@@ -498,25 +495,18 @@ def test_resampling_keeps_the_value_and_the_mean_of_the_gradient(gradient):
     rows = tf.random.stateless_normal([1, len(images), 2], seed=(0, 2), dtype=tf.float64)
     resampled_noise = tf.concat([tf.tile(noise[:6], [1, copies, 1]), rows], axis=0)
 
-    def bounds(objective, images, noise):
-        return objective(
-            tf.constant(images),
-            posterior=vae.encode(images),
-            prior=vae.prior,
-            decode=vae.decode,
-            noise=noise,
-        ).objective
-
     variables = vae.trainable_variables
     exact = IWAE(num_samples=6, gradient=gradient)
     resampled = IWAE(num_samples=6, gradient=gradient, num_resampled=2)
-    expected = flat_gradient(lambda: tf.reduce_mean(bounds(exact, IMAGES, noise[:6])), variables)
+
+    def exact_bounds():
+        return terms_with(noise[:6], vae, exact).objective
+
+    expected = flat_gradient(lambda: tf.reduce_mean(exact_bounds()), variables)
     with tf.GradientTape() as tape:
-        values = bounds(resampled, images, resampled_noise)
+        values = terms_with(resampled_noise, vae, resampled, images).objective
         by_group = tf.reduce_mean(tf.reshape(values, [40, -1]), axis=1)
-    np.testing.assert_allclose(
-        tf.reshape(values, [copies, -1])[0], bounds(exact, IMAGES, noise[:6]), rtol=1e-12
-    )
+    np.testing.assert_allclose(tf.reshape(values, [copies, -1])[0], exact_bounds(), rtol=1e-12)
     jacobians = tape.jacobian(by_group, variables)
     draws = np.concatenate([np.reshape(part, [40, -1]) for part in jacobians], axis=1)
     errors = draws.std(axis=0, ddof=1) / np.sqrt(40)
@@ -530,15 +520,7 @@ def test_resampling_is_the_same_when_compiled(jit_compile):
     objective = IWAE(num_samples=5, gradient="doubly_reparametrized", num_resampled=2)
     expected = flat_objective_gradient(vae, objective, "encoder")
     compiled = tf.function(
-        lambda noise: tf.reduce_mean(
-            objective(
-                tf.constant(IMAGES),
-                posterior=vae.encode(IMAGES),
-                prior=vae.prior,
-                decode=vae.decode,
-                noise=noise,
-            ).objective
-        ),
+        lambda noise: tf.reduce_mean(terms_with(noise, vae, objective).objective),
         jit_compile=jit_compile,
     )
     noise = noise_of(vae, objective, IMAGES, stateless_seed(0))
@@ -614,13 +596,7 @@ def test_noise_of_another_number_of_samples_is_refused():
     vae = small_vae()
     noise = noise_of(vae, IWAE(num_samples=5), IMAGES, stateless_seed(0))
     with pytest.raises(tf.errors.InvalidArgumentError, match="not compatible"):
-        IWAE(num_samples=5, num_resampled=2)(
-            tf.constant(IMAGES),
-            posterior=vae.encode(IMAGES),
-            prior=vae.prior,
-            decode=vae.decode,
-            noise=noise,
-        )
+        terms_with(noise, vae, IWAE(num_samples=5, num_resampled=2))
 
 
 @pytest.mark.parametrize("number", [-0.1, float("nan"), float("inf")])

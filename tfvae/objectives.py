@@ -249,16 +249,15 @@ class IWAE(Objective):
     ):
         check_positive(num_samples=num_samples)
         check_one_of(("plain", "doubly_reparametrized"), gradient=gradient)
-        self.num_samples = int(num_samples)
-        self.gradient = gradient
-        self.num_resampled = num_resampled
         if num_resampled is not None:
             check_positive(num_resampled=num_resampled)
             if num_resampled > num_samples:
                 raise InputError(
                     f"num_resampled must be at most num_samples, {num_samples}; got {num_resampled}"
                 )
-            self.num_resampled = int(num_resampled)
+        self.num_samples = int(num_samples)
+        self.gradient = gradient
+        self.num_resampled = None if num_resampled is None else int(num_resampled)
 
     @property
     def num_noise_rows(self):
