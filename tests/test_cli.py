@@ -103,7 +103,7 @@ def test_recipes_are_listed_with_the_published_numbers():
     for name in recipes.names():
         recipe = recipes.load(name)
         assert f"{name}: " in output
-        assert f"{recipe.paper.negative_log_likelihood:.2f}" in output
+        assert f"{recipe.paper.negative_log_likelihood:.2f} ({recipe.paper.estimator}" in output
         assert recipe.paper.table in output
         for result in recipe.ours:
             assert f"{result.negative_log_likelihood:.2f} ± {result.standard_error:.2f} " in output
@@ -118,9 +118,10 @@ def test_a_recipe_is_trained_with_what_goes_over_it(digits_data_dir, tmp_path):
     done = tfvae(
         *("train", "--recipe", "pythae-vae", "--dataset", "digits", "--data-dir", digits_data_dir),
         *("--binarization", "dynamic", "--hidden", 16, "--epochs", 1, "--num-samples", 5),
-        *("--output", tmp_path / "run"),
+        *("--split", "validation", "--output", tmp_path / "run"),
     )
     assert done.returncode == 0, done.stderr
+    assert "On the 180 images of digits's validation split" in done.stdout
     settings = json.loads((tmp_path / "run" / "settings.json").read_text())
     expected = TrainingSettings.merged(recipe="pythae-vae")
     assert (settings["recipe"], settings["latent_dim"]) == ("pythae-vae", 40)
@@ -276,6 +277,7 @@ def test_wrong_input_is_one_line_and_2(run, tmp_path, monkeypatch):
         (("train", "--latent-dim", 0), "latent_dim must be an integer of at least 1"),
         (("train", "--config", tmp_path / "settings.toml"), "did you mean latent_dim?"),
         (("train", "--num-samples", 0), "num_samples"),
+        (("train", "--split", "tset"), "tset"),
         (("train", "--json", numbers), "exists, and is not overwritten"),
         (("evaluate", broken), "is not a .keras file, or was cut off"),
         (("evaluate", tmp_path / "none.keras"), "there is no model at"),

@@ -1,4 +1,5 @@
 import dataclasses
+import json
 import re
 import shutil
 
@@ -60,6 +61,19 @@ def test_the_card_says_what_was_measured_and_how(run, published):
     assert str(folder.parent) not in text
 
 
+def test_the_card_of_a_run_that_was_judged_on_other_images_has_numbers_of_test(run, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(run.folder, folder)
+    results = {**run.results, "elbo": -1.0, "log_likelihood": -1.0}
+    results["settings"] = {**results["settings"], "split": "validation"}
+    (folder / runs.RESULTS).write_text(json.dumps(results))
+    text = publishing.publish(folder, tmp_path / "model").read_text()
+    for name in ("elbo", "log_likelihood"):
+        stated = float(re.search(rf"\| {name} \| (\S+) ", text).group(1))
+        assert stated == pytest.approx(run.results[name], rel=1e-4)
+    assert f"in {run.results['seconds']:,.0f} seconds; the weights are those of epoch" in text
+
+
 def test_a_model_that_is_there_stays(run, published):
     folder, _ = published
     with pytest.raises(InputError, match="is there already: give --overwrite"):
@@ -117,19 +131,30 @@ def test_the_card_counts_the_images_of_the_settings(tmp_path):
 
 
 def test_the_card_of_a_recipe_names_the_paper(run):
-    settings = TrainingSettings.merged(recipe="burda2015-iwae")
+    settings = TrainingSettings.merged(recipe="burda2015-iwae", seed=1, data_dir="/data")
     text = publishing._training(settings, run.results)
-    assert "Seed 0; from `mnist-vae` on, 2 epochs of 100 images a step" in text
+    assert "Seed 1; from `mnist-vae` on, 2 epochs of 100 images a step" in text
     assert "the importance-weighted bound of 50 samples with the doubly reparametrised grad" in text
-    resampled = dataclasses.replace(settings, resampled_per_image=4)
-    text = publishing._training(resampled, run.results)
-    assert "(arXiv:1810.04152), its gradient through 4 resampled ones alone, in" in text
-    plain = dataclasses.replace(
-        settings, gradient="plain", initial_model=None, resampled_per_image=None
-    )
-    text = publishing._training(plain, run.results)
-    assert "Seed 0; 2 epochs" in text
-    assert "reparametrised" not in text
-    assert "resampled" not in text
+    assert "(arXiv:1810.04152), its gradient through 5 resampled ones alone, in" in text
     assert "Published: -log p(x) of 84.78 nats (Burda, Grosse, Salakhutdinov." in text
     assert "arXiv:1509.00519" in text
+    settings = TrainingSettings.merged(recipe="burda2015-vae")
+    text = publishing._training(settings, run.results)
+    assert "Seed 0; 2 epochs of 100 images a step on the ELBO, in" in text
+    assert "Published: -log p(x) of 86.76 nats" in text
+
+
+def test_the_card_does_not_lend_a_published_number_to_another_model(run):
+    settings = TrainingSettings.merged(
+        recipe="burda2015-vae", dataset="fashion_mnist", hidden=[16], num_validation_images=2000
+    )
+    text = publishing._training(settings, run.results)
+    assert "but with other settings (dataset, hidden): its published number is not" in text
+    assert "86.76" not in text
+
+
+def test_the_card_says_what_the_samples_of_an_iwae_are_for(run):
+    settings = TrainingSettings.merged(recipe="burda2015-iwae")
+    assert "trained for 50 samples an image, weighted" in publishing._limits(settings, run.vae)
+    settings = TrainingSettings.merged(recipe="burda2015-vae")
+    assert "weighted" not in publishing._limits(settings, run.vae)

@@ -25,6 +25,7 @@ PUBLISHED = {
     "pythae-vae": ("2206.08309", 89.78),
     "kingma2016-resnet-vae": ("1606.04934", 81.08),
 }
+WITH_ONE_SEED = ("pythae-vae", "kingma2016-resnet-vae")
 
 
 def test_recipes_are_those_of_the_literature():
@@ -37,6 +38,8 @@ def test_recipes_are_those_of_the_literature():
 def test_numbers_of_ours_are_possible(name):
     recipe = recipes.load(name)
     assert recipe.num_importance_samples == 5000
+    seeds = {result.seed for result in recipe.ours}
+    assert len(seeds) == len(recipe.ours) >= (1 if name in WITH_ONE_SEED else 2)
     for result in recipe.ours:
         assert 70 < result.negative_log_likelihood < 100
         assert 0 < result.standard_error < 1
@@ -65,8 +68,9 @@ def test_the_readme_has_the_numbers_of_the_recipe(name):
     minutes = ", ".join(f"{result.seconds / 60:.0f}" for result in recipe.ours)
     assert time.startswith(f"{minutes} min")
     assert ("two cores" in time) == any(result.num_cores == 2 for result in recipe.ours)
-    assert command.startswith(f"`tfvae train --recipe {name}")
     fewer = {result.num_importance_samples for result in recipe.ours} - {None}
+    options = "".join(f" --num-samples {count}" for count in fewer)
+    assert command == f"`tfvae train --recipe {name}{options}`"
     assert set(re.findall(r"([\d,]+) samples", here)) == {f"{count:,}" for count in fewer}
     assert all(count < recipe.num_importance_samples for count in fewer)
 
@@ -75,14 +79,12 @@ def test_the_readme_has_the_numbers_of_the_recipe(name):
 def test_recipes_build_and_learn(name):
     settings = TrainingSettings.merged(recipe=name, epochs=1)
     vae = training.build_vae(settings, (28, 28, 1))
-    training.compile_vae(vae, settings, steps_per_epoch=1)
+    training.compile_vae(vae, settings, steps_per_epoch=20)
     assert isinstance(vae.objective, objectives.IWAE if "iwae" in name else objectives.ELBO)
     images = np.random.default_rng(0).integers(0, 2, (4, 28, 28, 1)).astype(np.float32)
-    before = vae.get_weights()
-    history = vae.fit(images, batch_size=4, verbose=0).history
-    assert np.isfinite(history["loss"]).all()
-    changed = [(a != b).any() for a, b in zip(before, vae.get_weights(), strict=True)]
-    assert any(changed)
+    history = vae.fit(np.repeat(images, 10, axis=0), batch_size=4, epochs=2, verbose=0).history
+    # Four images, learned by heart: worth more than the noise of the latents.
+    assert history["loss"][1] < history["loss"][0] - 20
 
 
 def test_networks_are_those_of_the_papers():

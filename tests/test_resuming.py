@@ -168,7 +168,12 @@ def test_other_settings_are_another_run(tmp_path):
     from tfvae import commands
 
     (tmp_path / runs.SETTINGS).write_text(TrainingSettings(latent_dim=7).to_json())
-    arguments = {"num_importance_samples": 1, "with_tensorboard": False, "json_file": None}
+    arguments = {
+        "split": "test",
+        "num_importance_samples": 1,
+        "with_tensorboard": False,
+        "json_file": None,
+    }
     with pytest.raises(InputError, match=r"another one: dataset is 'digits' .*, latent_dim is 7 t"):
         commands.train(
             TrainingSettings(dataset="mnist", latent_dim=8),

@@ -85,6 +85,10 @@ def test_a_number_of_validation_images_is_that_of_one_data_set(tmp_path):
             "leave out it or batch_normalization",
         ),
         ({"resampled_per_image": 0}, "resampled_per_image must be an integer of at least 1; got 0"),
+        (
+            {"network": "resnet", "batch_normalization": True, "average_weights": 0.9},
+            "average_weights averages no moving means and variances",
+        ),
         ({"gradient": "doubly_reparametrized"}, "is for the objective iwae; the objective is elbo"),
         ({"objective": "iwae", "warmup_epochs": 2}, "weigh the KL of the objective elbo; the obj"),
         ({"objective": "iwae", "beta": 0.5}, "which has none to weigh: leave them out"),

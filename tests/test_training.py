@@ -86,6 +86,32 @@ def test_results_are_those_of_the_saved_model_on_held_out_images(run):
     assert results["elbo"] < results["log_likelihood"]
 
 
+def test_numbers_and_figures_may_be_of_validation_images(
+    small_settings, tmp_path, monkeypatch, capsys
+):
+    shown = {}
+    monkeypatch.setattr(training, "save_figure", lambda figure, path: None)
+    monkeypatch.setattr(
+        training.plots, "reconstructions", lambda vae, images: shown.update(images=images)
+    )
+    settings = dataclasses.replace(small_settings, seed=1)
+    arguments = {"num_importance_samples": 5, "say": lambda line: None}
+    results = training.train(settings, tmp_path, split="validation", **arguments).results
+    assert results["settings"]["split"] == "validation"
+    vae = runs.load_vae(tmp_path)
+    for split, is_same in (("validation", True), ("test", False)):
+        elbo = training.evaluate(vae, settings, split=split, num_importance_samples=5)["elbo"]
+        assert (elbo == pytest.approx(results["elbo"], rel=1e-6)) == is_same
+        (images,) = splits.load_split(settings, split, batch_size=20, shuffle=False).take(1)
+        assert np.array_equal(shown["images"], images) == is_same
+
+
+def test_a_split_that_is_not_there_shows_before_the_training(small_settings, tmp_path):
+    with pytest.raises(InputError, match="tset"):
+        training.train(small_settings, tmp_path, split="tset")
+    assert not any(tmp_path.glob("backup/*"))
+
+
 def test_runs_repeat_with_their_seed(run, digits_data_dir, tmp_path):
     folder = tmp_path / "again"
     folder.mkdir()

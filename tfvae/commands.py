@@ -28,6 +28,7 @@ def train(
     output: Path | None,
     *,
     resume: Path | None,
+    split: str,
     num_importance_samples: int | None,
     with_tensorboard: bool,
     json_file: Path | None,
@@ -39,8 +40,9 @@ def train(
         settings: What is trained, on what.
         output: The folder, new or empty; None for the next free one under `runs`.
         resume: The folder of a run that was killed, to go on with it; None for a new run.
-        num_importance_samples: Latents per image for log p(x) of the held-out images; what the
-            settings say if None.
+        split: Whose images the numbers and figures at the end are of.
+        num_importance_samples: Latents per image for log p(x) of these images; what the settings
+            say if None.
         with_tensorboard: Whether to write summaries for TensorBoard.
         json_file: Where else to write the numbers.
         say: Is given each line about how it goes.
@@ -60,6 +62,7 @@ def train(
     strategy = strategies.get(settings.strategy)
     arguments = {
         "strategy": strategy,
+        "split": split,
         "num_importance_samples": num_importance_samples,
         "with_tensorboard": with_tensorboard,
         "backups": None if resume is None else resume / runs.BACKUP,

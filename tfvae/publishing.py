@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from tfvae import initialization, pretrained, recipes, runs, serving, splits
+from tfvae import initialization, pretrained, recipes, runs, serving, splits, training
 from tfvae.datasets import describe_dataset
 from tfvae.errors import InputError
 from tfvae.files import written_whole
@@ -24,11 +24,15 @@ NUMBERS = (
     "active_units",
     "num_images",
     "num_importance_samples",
+    "log_likelihood_monte_carlo_stderr",
+    "effective_sample_size_median",
 )
 PICTURES = ("samples", "reconstructions", "training_curves")
 
 # Of the machine that trained it, not of the model.
 _OF_MACHINE = ("data_dir", "strategy")
+# In which two runs of a recipe may differ.
+_OF_RUN = (*_OF_MACHINE, "seed")
 # In place of the path of a model that training started from.
 _INITIAL_MODEL = "INITIAL_MODEL"
 
@@ -37,6 +41,9 @@ def publish(
     run: Path, folder: Path, *, data_dir: str | None = None, overwrite: bool = False
 ) -> Path:
     """Publishes a finished run: the model without its optimizer, a served version, and a card.
+
+    The numbers of the card are of the test images. Where the run was evaluated on others, they
+    are measured now, from as many importance samples.
 
     Args:
         run: The folder of the run.
@@ -59,8 +66,8 @@ def publish(
     if (folder / runs.MODEL).exists() and not overwrite:
         raise InputError(f"{folder / runs.MODEL} is there already: give --overwrite to replace it")
     settings = TrainingSettings.of_run(run / runs.SETTINGS, data_dir=data_dir)
-    results = json.loads((run / runs.RESULTS).read_text(encoding="utf-8"))
     vae = _without_optimizer(runs.load_vae(run))
+    results = _results_on_test(vae, settings, run)
     folder.mkdir(parents=True, exist_ok=True)
     with written_whole(folder / runs.MODEL) as path:
         vae.save(path)
@@ -132,6 +139,16 @@ def _without_optimizer(vae: VAE) -> VAE:
     return copy
 
 
+def _results_on_test(vae, settings, run):
+    results = json.loads((run / runs.RESULTS).read_text(encoding="utf-8"))
+    if results["settings"]["split"] == "test":
+        return results
+    measured = training.evaluate(
+        vae, settings, split="test", num_importance_samples=results["num_importance_samples"]
+    )
+    return measured | {name: results[name] for name in ("epochs", "best_epoch", "seconds")}
+
+
 def _data(settings):
     description = describe_dataset(settings.dataset, settings.data_dir)
     counts, (height, width, _) = splits.sizes(settings, description), description.image_shape
@@ -167,6 +184,12 @@ def _training(settings: TrainingSettings, results: dict[str, Any]) -> str:
     if settings.recipe is None:
         return text
     recipe = recipes.load(settings.recipe)
+    changed = _changes(settings)
+    if changed:
+        return (
+            f"{text}\n\nRecipe `{recipe.name}` ({recipe.summary}), but with other settings "
+            f"({', '.join(changed)}): its published number is not one of this model."
+        )
     paper = recipe.paper
     doubt = "" if paper.is_checked else ", quoted from memory and not read in the paper"
     place = f", arXiv:{paper.arxiv}" if paper.arxiv else ""
@@ -177,13 +200,31 @@ def _training(settings: TrainingSettings, results: dict[str, Any]) -> str:
     )
 
 
+def _changes(settings: TrainingSettings) -> list[str]:
+    """The names of the settings that are not those of their recipe."""
+    usual = TrainingSettings.merged(recipe=settings.recipe)
+    return [
+        field.name
+        for field in dataclasses.fields(settings)
+        if field.name not in _OF_RUN and getattr(settings, field.name) != getattr(usual, field.name)
+    ]
+
+
 def _limits(settings, vae):
     height, width, _ = vae.image_shape
+    of_bound = ""
+    if settings.objective == "iwae":
+        of_bound = (
+            f" Its encoder was trained for {settings.latents_per_image} samples an image, weighted "
+            "by their importance: a single one is worse than one of a model that was trained on "
+            "the ELBO, and so is its ELBO."
+        )
     return (
         "For experiments with likelihoods, posteriors and samples, as weights to start training "
         f"from (`--initial-model`), and to compare numbers with. It models {height} x {width} "
         f"images like those of `{settings.dataset}`, and its samples resemble them. Its likelihood "
         "of other images says little, high values included; q(Z|x) is an approximation of the "
-        "posterior, as far off as the posterior gap says. It was made to decide nothing about "
-        "anyone."
+        f"posterior, as far off as the posterior gap says.{of_bound} Of log p(x), the estimate is "
+        "on average too low, the more so the smaller the effective sample size. It was made to "
+        "decide nothing about anyone."
     )

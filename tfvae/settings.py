@@ -165,6 +165,11 @@ class TrainingSettings:
             raise InputError(
                 f"batch_normalization is for the network resnet; the network is {self.network}"
             )
+        if self.batch_normalization and self.average_weights is not None:
+            raise InputError(
+                "average_weights averages no moving means and variances, with which averaged "
+                "weights would have to be normalised: leave out it or batch_normalization"
+            )
         if self.network != "mlp" and self.hidden is not None and len(self.hidden) != 1:
             raise InputError(
                 f"hidden must be one number for the network {self.network}; got {self.hidden!r}"

@@ -72,6 +72,7 @@ def train(
     *,
     strategy: tf.distribute.Strategy | None = None,
     backups: Path | None = None,
+    split: str = "test",
     num_importance_samples: int | None = None,
     with_tensorboard: bool = False,
     say: Callable[[str], None] = print,
@@ -89,8 +90,10 @@ def train(
         strategy: The one of the settings; None for one device.
         backups: Where the backup lies that training goes on from, if there is one; `backup` in
             the folder if None.
-        num_importance_samples: Latents per image for log p(x) of the held-out images; what the
-            settings say if None.
+        split: Whose images the numbers and figures at the end are of: `validation` where settings
+            are still to be chosen, so that they are not chosen on the test images.
+        num_importance_samples: Latents per image for log p(x) of these images; what the settings
+            say if None.
         with_tensorboard: Whether to write summaries for TensorBoard.
         say: Is given each line about how it goes.
 
@@ -113,6 +116,8 @@ def train(
         "train": splits.load_split(settings, "train", initial_epoch=backup.initial_epoch),
         "validation": splits.load_split(settings, "validation"),
     }
+    # Asked for at the end: a name that is not known shows now.
+    splits.load_split(settings, split)
     settings = with_epochs(settings, steps_per_epoch=int(data["train"].cardinality()))
     best_weights.patience = settings.patience
     runs.write_text(folder / runs.SETTINGS, settings.to_json())
@@ -176,7 +181,7 @@ def train(
     results = evaluate(
         vae,
         settings,
-        split="test",
+        split=split,
         num_importance_samples=num_importance_samples or settings.num_importance_samples,
     ) | {
         "epochs": len(history["loss"]),
@@ -184,7 +189,7 @@ def train(
         "seconds": seconds,
     }
     runs.write_text(folder / runs.RESULTS, json.dumps(results, indent=2) + "\n")
-    figures = write_figures(vae, settings, folder, history=history)
+    figures = write_figures(vae, settings, folder, split=split, history=history)
     saved_model = export_saved_model(vae, folder / "saved_model")
     backup.remove()
     return Run(folder, vae=vae, results=results, figures=figures, saved_model=saved_model)
@@ -307,6 +312,8 @@ def write_figures(
     vae: VAE,
     settings: TrainingSettings,
     folder: Path,
+    *,
+    split: str = "test",
     history: dict[str, list[float]] | None = None,
 ) -> list[Path]:
     """Draws samples, reconstructions, latents and the training curves into PNG files.
@@ -315,6 +322,7 @@ def write_figures(
         vae: A trained model.
         settings: Those of its training; their data set gives the images.
         folder: Where the files go.
+        split: Whose images are reconstructed and encoded.
         history: The logs of the training by name; no curves where there are none.
 
     Returns:
@@ -327,7 +335,7 @@ def write_figures(
     if vae.image_shape[2] not in (1, 3):
         return []
     description = describe_dataset(settings.dataset, settings.data_dir)
-    images, labels = splits.first_images(settings, description, split="test", count=1000)
+    images, labels = splits.first_images(settings, description, split=split, count=1000)
     figures = {
         "samples": plots.samples(vae, seed=settings.seed),
         "reconstructions": plots.reconstructions(vae, images[:20]),

@@ -16,8 +16,8 @@ def list_recipes() -> None:
         ours = [_line_of(result) for result in recipe.ours]
         place = f"arXiv:{paper.arxiv}, " if paper.arxiv else ""
         typer.echo(f"{name}: {recipe.summary}")
-        doubt = "" if paper.is_checked else " (quoted from memory, not read in the paper)"
-        typer.echo(f"  published  {paper.negative_log_likelihood:.2f}{doubt}")
+        doubt = "" if paper.is_checked else "; quoted from memory, not read in the paper"
+        typer.echo(f"  published  {paper.negative_log_likelihood:.2f} ({paper.estimator}{doubt})")
         typer.echo(f"  ours       {', '.join(ours) or 'not measured'}")
         typer.echo(f"  {paper.authors} {paper.year}, {place}{paper.table}\n")
     typer.echo("Run one with `tfvae train --recipe NAME`.")

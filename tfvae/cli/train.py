@@ -268,6 +268,13 @@ def train(
             help="The folder of the run, new or empty.", show_default="runs/DATASET-NUMBER"
         ),
     ] = None,
+    split: Annotated[
+        str,
+        typer.Option(
+            help="Whose images the numbers and figures at the end are of: validation, where "
+            "settings are still to be chosen."
+        ),
+    ] = "test",
     num_samples: Annotated[
         int | None,
         typer.Option(
@@ -329,6 +336,7 @@ def train(
         settings,
         output,
         resume=resume,
+        split=split,
         num_importance_samples=num_samples,
         with_tensorboard=tensorboard,
         json_file=json,

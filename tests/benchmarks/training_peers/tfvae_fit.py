@@ -9,7 +9,7 @@ from training_peers.keras_turns import MANY_EPOCHS, TakeTurns
 from training_peers.problems import IMAGE_SHAPE, LEARNING_RATE, Weights
 
 
-def make_ours(problem, dtype):
+def make_ours(problem, dtype, num_resampled=None):
     """The compiled model: the one place that says how a user would compile it for speed."""
     encoder, decoder = tfvae.networks.build(
         problem.network, IMAGE_SHAPE, problem.latent_dim, dtype=dtype, **problem.sizes
@@ -17,7 +17,9 @@ def make_ours(problem, dtype):
     vae = tfvae.VAE(encoder=encoder, decoder=decoder, dtype=dtype)
     objective = "elbo"
     if problem.num_samples > 1:
-        objective = tfvae.objectives.IWAE(num_samples=problem.num_samples)
+        objective = tfvae.objectives.IWAE(
+            num_samples=problem.num_samples, num_resampled=num_resampled
+        )
     vae.compile(
         optimizer=keras.optimizers.Adam(LEARNING_RATE),
         objective=objective,
@@ -25,9 +27,9 @@ def make_ours(problem, dtype):
     return vae
 
 
-def train(problem, data, turns, way, dtype="float32"):
+def train(problem, data, turns, way, dtype="float32", num_resampled=None):
     keras.utils.set_random_seed(1)
-    vae = make_ours(problem, dtype)
+    vae = make_ours(problem, dtype, num_resampled)
     vae.encoder.set_weights(data.weights.encoder)
     vae.decoder.set_weights(data.weights.decoder)
     images = data.images.astype(np.float32)
