@@ -3,6 +3,7 @@ import io
 import json
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,7 +18,8 @@ import PIL.Image
 import pytest
 from typer.testing import CliRunner
 
-from tfvae import cli, publishing, recipes
+from tfvae import cli, load_pretrained, publishing, recipes, training
+from tfvae.errors import InputError
 from tfvae.settings import TrainingSettings
 from tfvae.version import __version__
 
@@ -107,26 +109,28 @@ def test_recipes_are_listed_with_the_published_numbers():
         assert recipe.paper.table in output
         for result in recipe.ours:
             assert f"{result.negative_log_likelihood:.2f} ± {result.standard_error:.2f} " in output
-            fewer = result.num_importance_samples
-            samples = f", {fewer:,} samples" if fewer else ""
+            count = result.num_importance_samples or recipe.num_importance_samples
             minutes = round(result.seconds / 60)
             cores = f" on {result.num_cores} cores" if result.num_cores > 1 else ""
-            assert f"(seed {result.seed}, {minutes} min{cores}{samples})" in output
+            assert f"(seed {result.seed}, {minutes} min{cores}, {count:,} samples)" in output
 
 
 def test_a_recipe_is_trained_with_what_goes_over_it(digits_data_dir, tmp_path):
     done = tfvae(
-        *("train", "--recipe", "pythae-vae", "--dataset", "digits", "--data-dir", digits_data_dir),
+        *("train", "--recipe", "pythae-vae-two-layers", "--dataset", "digits"),
+        *("--data-dir", digits_data_dir),
         *("--binarization", "dynamic", "--hidden", 16, "--epochs", 1, "--num-samples", 5),
-        *("--split", "validation", "--output", tmp_path / "run"),
+        *("--split", "validation", "--output", tmp_path / "run", "--warmup-epochs", 0),
+        *("--weight-decay", "none"),
     )
     assert done.returncode == 0, done.stderr
     assert "On the 180 images of digits's validation split" in done.stdout
     settings = json.loads((tmp_path / "run" / "settings.json").read_text())
-    expected = TrainingSettings.merged(recipe="pythae-vae")
-    assert (settings["recipe"], settings["latent_dim"]) == ("pythae-vae", 40)
+    expected = TrainingSettings.merged(recipe="pythae-vae-two-layers")
+    assert (settings["recipe"], settings["latent_dim"]) == (expected.recipe, 40)
     assert (settings["hidden"], settings["dataset"], settings["epochs"]) == ([16], "digits", 1)
     assert settings["learning_rate"] == expected.learning_rate
+    assert (settings["weight_decay"], expected.weight_decay) == (None, 0.02)
     done = tfvae("publish", tmp_path / "run", tmp_path / "saved_models" / "mine")
     assert done.returncode == 0, done.stderr
     assert f"Card     {tmp_path}/saved_models/mine/card/README.md" in done.stdout
@@ -224,6 +228,31 @@ def test_evaluate_repeats_the_numbers_of_train(run, tmp_path):
     assert f"{expected['elbo']:.2f}" in done.stdout
 
 
+def test_evaluate_takes_as_many_samples_as_the_recipe(run, tmp_path, monkeypatch):
+    folder, *_ = run
+    taken = []
+
+    def evaluate(vae, settings, *, split, num_importance_samples):
+        taken.append(num_importance_samples)
+        raise InputError("enough")
+
+    monkeypatch.setattr(training, "evaluate", evaluate)
+    tfvae("evaluate", folder)
+    shutil.copytree(folder, tmp_path / "run")
+    settings = TrainingSettings.of_run(folder / "settings.json", recipe="burda2015-vae")
+    (tmp_path / "run" / "settings.json").write_text(settings.to_json())
+    tfvae("evaluate", tmp_path / "run")
+    tfvae("evaluate", tmp_path / "run", "--num-samples", 7)
+    assert taken == [500, 5000, 7]
+
+
+def test_a_pretrained_model_is_known_by_its_name(tmp_path):
+    done = tfvae("sample", "digits", "--seed", 1, "--output", tmp_path / "a.npy")
+    assert done.returncode == 0, done.stderr
+    expected = load_pretrained("digits").sample(64, seed=1)
+    np.testing.assert_array_equal(np.load(tmp_path / "a.npy"), expected)
+
+
 def test_sample_writes_pictures_and_arrays(run, tmp_path):
     folder, *_ = run
     done = tfvae("sample", folder, "--count", 6, "--seed", 1, "--output", tmp_path / "grid.png")
@@ -279,8 +308,10 @@ def test_wrong_input_is_one_line_and_2(run, tmp_path, monkeypatch):
         (("train", "--num-samples", 0), "num_samples"),
         (("train", "--split", "tset"), "tset"),
         (("train", "--json", numbers), "exists, and is not overwritten"),
-        (("evaluate", broken), "is not a .keras file, or was cut off"),
-        (("evaluate", tmp_path / "none.keras"), "there is no model at"),
+        (("evaluate", broken, "--dataset", "digits"), "is not a .keras file, or was cut off"),
+        (("evaluate", broken), "nothing says which images"),
+        (("evaluate", tmp_path / "none.keras"), "there is no model"),
+        (("sample", "digit"), "did you mean digits?"),
         (("evaluate", folder, "--split", "tset"), "tset"),
         (("sample", folder, "--output", tmp_path / "a.jpeg"), "must be a .png or .npy file"),
         (("sample", folder, "--count", 0, "--output", tmp_path / "a.png"), "count must be"),

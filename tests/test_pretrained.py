@@ -28,5 +28,22 @@ def test_an_installed_package_has_them_inside(monkeypatch, tmp_path):
 
 
 def test_other_names_are_refused_with_the_known_ones():
-    with pytest.raises(InputError, match=r"no pretrained model 'mnist': known are .*digits"):
-        tfvae.load_pretrained("mnist")
+    with pytest.raises(InputError, match=r"no pretrained model 'cifar' .*: known are .*digits"):
+        tfvae.load_pretrained("cifar")
+    with pytest.raises(InputError, match=r"'mnist_vae' .*: did you mean mnist-vae\?$"):
+        tfvae.load_pretrained("mnist_vae")
+    with pytest.raises(InputError, match="no pretrained model None"):
+        tfvae.load_pretrained(None)
+    # A path is a name to nobody but the command line.
+    with pytest.raises(InputError, match="no pretrained model '/"):
+        tfvae.load_pretrained(str(pretrained.folder_of("digits")))
+
+
+def test_the_command_line_takes_names_beside_paths(tmp_path, monkeypatch):
+    assert pretrained.located("digits") == pretrained.folder_of("digits")
+    with pytest.raises(InputError, match=r"no model 'digit': give .* did you mean digits\?$"):
+        pretrained.located("digit")
+    # What lies here is what is meant.
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "digits").mkdir()
+    assert pretrained.located("digits").resolve() == tmp_path / "digits"

@@ -96,6 +96,13 @@ def test_the_command_of_a_recipe_is_short():
     assert publishing.command_of(settings, 500) == expected
 
 
+def test_the_command_takes_away_what_only_the_recipe_has():
+    recipe = "pythae-vae-two-layers"
+    settings = TrainingSettings.merged(recipe=recipe, weight_decay="none", epochs=300)
+    expected = f"tfvae train --recipe {recipe} --weight-decay none --epochs 300"
+    assert publishing.command_of(settings, 5000) == expected
+
+
 def test_the_command_leaves_out_a_recipe_that_has_more_by_now(monkeypatch):
     settings = TrainingSettings.merged(recipe="pythae-vae")
     recipe = recipes.load("pythae-vae")

@@ -169,8 +169,8 @@ def test_other_settings_are_another_run(tmp_path):
 
     (tmp_path / runs.SETTINGS).write_text(TrainingSettings(latent_dim=7).to_json())
     arguments = {
-        "split": "test",
-        "num_importance_samples": 1,
+        "split": None,
+        "num_importance_samples": None,
         "with_tensorboard": False,
         "json_file": None,
     }
@@ -183,6 +183,39 @@ def test_other_settings_are_another_run(tmp_path):
             **arguments,
         )
     assert sorted(path.name for path in tmp_path.iterdir()) == [runs.SETTINGS]
+
+
+def test_a_resumed_run_is_evaluated_as_it_was_begun(tmp_path, monkeypatch):
+    from tfvae import commands, training
+
+    begun = runs.Evaluation("validation", 7)
+    runs.write_text(tmp_path / runs.SETTINGS, TrainingSettings().to_json())
+    runs.write_evaluation(tmp_path, begun)
+    asked = []
+
+    def train(settings, folder, *, split, num_importance_samples, **arguments):
+        asked.append((split, num_importance_samples))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(training, "train", train)
+    (tmp_path / runs.BACKUP).mkdir()
+    for given in ((None, None), ("test", None), (None, 3)):
+        with pytest.raises(KeyboardInterrupt):
+            commands.train(
+                TrainingSettings(),
+                None,
+                resume=tmp_path,
+                split=given[0],
+                num_importance_samples=given[1],
+                with_tensorboard=False,
+                json_file=None,
+                say=print,
+            )
+    assert asked == [("validation", 7), ("test", 7), ("validation", 3)]
+    assert runs.read_evaluation(tmp_path / "other") == runs.Evaluation("test", None)
+    (tmp_path / runs.EVALUATION).write_text('{"spl')
+    with pytest.raises(InputError, match=r"evaluation.json is damaged"):
+        runs.read_evaluation(tmp_path)
 
 
 def test_what_a_killed_writer_leaves_is_removed(tmp_path):

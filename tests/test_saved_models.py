@@ -131,5 +131,5 @@ def test_the_package_takes_them_with_it():
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
     included = project["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"]
     for name in NAMES:
-        for file in ("model.keras", "card/README.md"):
+        for file in ("model.keras", "settings.json", "card"):
             assert included[f"saved_models/{name}/{file}"] == f"tfvae/saved_models/{name}/{file}"

@@ -15,6 +15,37 @@ def test_what_is_given_goes_over_the_file_and_the_file_over_the_defaults(tmp_pat
     assert settings.learning_rate == 1
 
 
+def test_none_takes_away_what_lies_under_it(tmp_path):
+    recipe = "kingma2016-resnet-vae"
+    assert TrainingSettings.merged(recipe=recipe).average_weights == 0.999
+    settings = TrainingSettings.merged(recipe=recipe, average_weights="none")
+    assert (settings.average_weights, settings.gradient_clipping) == (None, 100.0)
+    file = tmp_path / "settings.toml"
+    file.write_text(f'recipe = "{recipe}"\ngradient_clipping = "none"\n')
+    settings = TrainingSettings.merged(file)
+    assert (settings.average_weights, settings.gradient_clipping) == (0.999, None)
+    file.write_text("weight_decay = 0.1\n")
+    assert TrainingSettings.merged(file, weight_decay="none").weight_decay is None
+    # It is a binarization, and no learning rate.
+    assert TrainingSettings.merged(binarization="none").binarization == "none"
+    with pytest.raises(InputError, match="learning_rate must be a number; got 'none'"):
+        TrainingSettings.merged(recipe=recipe, learning_rate="none")
+
+
+def test_what_is_wrong_with_a_recipe_names_what_is_of_it():
+    with pytest.raises(InputError) as refused:
+        TrainingSettings.merged(recipe="burda2015-iwae", objective="elbo", gradient="plain")
+    note = (
+        ". The recipe burda2015-iwae has resampled_per_image = 5; --resampled-per-image none takes "
+        "it away"
+    )
+    assert str(refused.value).endswith(f"the objective is elbo: leave it out{note}")
+    with pytest.raises(InputError, match=r"has filters = \[16, 32, 32\]$"):
+        TrainingSettings.merged(recipe="kingma2016-resnet-vae", network="mlp")
+    with pytest.raises(InputError, match=r"must be a finite number above 0; got -1$"):
+        TrainingSettings.merged(recipe="burda2015-vae", learning_rate=-1)
+
+
 def test_settings_of_a_run_are_read_again(tmp_path):
     settings = TrainingSettings(hidden=[20, 10], epochs=3, warmup_epochs=2)
     file = tmp_path / "settings.json"

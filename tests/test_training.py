@@ -95,8 +95,14 @@ def test_numbers_and_figures_may_be_of_validation_images(
         training.plots, "reconstructions", lambda vae, images: shown.update(images=images)
     )
     settings = dataclasses.replace(small_settings, seed=1)
-    arguments = {"num_importance_samples": 5, "say": lambda line: None}
+    written = []
+    arguments = {
+        "num_importance_samples": 5,
+        "say": lambda line: written.append(runs.read_evaluation(tmp_path)),
+    }
     results = training.train(settings, tmp_path, split="validation", **arguments).results
+    # As long as it trains, for those who resume it.
+    assert set(written) == {runs.Evaluation("validation", 5)}
     assert results["settings"]["split"] == "validation"
     vae = runs.load_vae(tmp_path)
     for split, is_same in (("validation", True), ("test", False)):
@@ -130,6 +136,15 @@ def test_epochs_and_patience_follow_the_size_of_the_data():
     assert training.with_epochs(defaults, steps_per_epoch=10_000).epochs == 50
     given = TrainingSettings(epochs=7, patience=2)
     assert training.with_epochs(given, steps_per_epoch=12) == given
+
+
+def test_a_warm_up_leaves_an_epoch_to_choose():
+    settings = TrainingSettings(warmup_epochs=3, epochs=4)
+    assert training.with_epochs(settings, steps_per_epoch=12).epochs == 4
+    for epochs, warmup_epochs in ((3, 3), (None, 50)):
+        settings = TrainingSettings(warmup_epochs=warmup_epochs, epochs=epochs)
+        with pytest.raises(InputError, match=f"warmup_epochs, {warmup_epochs}, must be fewer"):
+            training.with_epochs(settings, steps_per_epoch=10_000)
 
 
 def test_learning_rate_falls_along_a_cosine_to_zero():

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import PIL.Image
 
-from tfvae import publishing, report, runs, serving, splits, strategies, training
+from tfvae import pretrained, publishing, report, runs, serving, splits, strategies, training
 from tfvae.checks import check_positive
 from tfvae.datasets import describe_dataset
 from tfvae.errors import InputError
 from tfvae.figures import image_grid
-from tfvae.files import written_whole
+from tfvae.files import check_free, written_whole
 from tfvae.settings import TrainingSettings
 from tfvae.tuning.settings import SearchSettings, SearchSpace
 
@@ -28,7 +28,7 @@ def train(
     output: Path | None,
     *,
     resume: Path | None,
-    split: str,
+    split: str | None,
     num_importance_samples: int | None,
     with_tensorboard: bool,
     json_file: Path | None,
@@ -40,9 +40,10 @@ def train(
         settings: What is trained, on what.
         output: The folder, new or empty; None for the next free one under `runs`.
         resume: The folder of a run that was killed, to go on with it; None for a new run.
-        split: Whose images the numbers and figures at the end are of.
-        num_importance_samples: Latents per image for log p(x) of these images; what the settings
-            say if None.
+        split: Whose images the numbers and figures at the end are of; if None, those of the test
+            split, or those that a resumed run was begun with.
+        num_importance_samples: Latents per image for log p(x) of these images; if None, what the
+            settings say, or what a resumed run was begun with.
         with_tensorboard: Whether to write summaries for TensorBoard.
         json_file: Where else to write the numbers.
         say: Is given each line about how it goes.
@@ -52,18 +53,19 @@ def train(
         WorkerLostError: If another worker has ended.
         OSError: If something cannot be written.
     """
-    _check_free(json_file)
+    check_free(json_file)
     if num_importance_samples is not None:
         check_positive(num_samples=num_importance_samples)
     if resume is not None:
         if output is not None:
             raise InputError("a resumed run stays in its folder: leave --output out")
         _check_same_run(settings, *runs.unfinished_folder(resume))
+    begun = runs.Evaluation() if resume is None else runs.read_evaluation(resume)
     strategy = strategies.get(settings.strategy)
     arguments = {
         "strategy": strategy,
-        "split": split,
-        "num_importance_samples": num_importance_samples,
+        "split": split or begun.split,
+        "num_importance_samples": num_importance_samples or begun.num_importance_samples,
         "with_tensorboard": with_tensorboard,
         "backups": None if resume is None else resume / runs.BACKUP,
     }
@@ -100,7 +102,7 @@ def evaluate(
     model: Path,
     *,
     split: str,
-    num_importance_samples: int,
+    num_importance_samples: int | None,
     json_file: Path | None,
     overwrite: bool,
     say: Say,
@@ -109,9 +111,10 @@ def evaluate(
     """Evaluates a model on a split of a data set.
 
     Args:
-        model: A `.keras` file, or the folder of a run.
+        model: A `.keras` file, the folder of a run, or the name of a pretrained model.
         split: The split.
-        num_importance_samples: Latents per image for log p(x).
+        num_importance_samples: Latents per image for log p(x); if None, as many as the recipe of
+            the run takes, or 500.
         json_file: Where to write the numbers.
         overwrite: Whether to replace that file.
         say: Is given each line to read.
@@ -121,8 +124,10 @@ def evaluate(
         InputError: If something that was given cannot be used.
         OSError: If something cannot be written.
     """
-    _check_free(json_file, overwrite=overwrite)
-    check_positive(num_samples=num_importance_samples)
+    check_free(json_file, overwrite=overwrite)
+    if num_importance_samples is not None:
+        check_positive(num_samples=num_importance_samples)
+    model = pretrained.located(model)
     settings = _settings(model, **given)
     strategy = strategies.get(settings.strategy)
     if not strategies.is_chief(strategy):
@@ -130,7 +135,10 @@ def evaluate(
     with strategies.scope(strategy):
         vae = runs.load_vae(model)
     results = training.evaluate(
-        vae, settings, split=split, num_importance_samples=num_importance_samples
+        vae,
+        settings,
+        split=split,
+        num_importance_samples=num_importance_samples or settings.num_importance_samples,
     )
     for line in report.lines(results):
         say(line)
@@ -150,7 +158,7 @@ def sample(
     """Draws images from a model into a file.
 
     Args:
-        model: A `.keras` file, or the folder of a run.
+        model: A `.keras` file, the folder of a run, or the name of a pretrained model.
         output: A `.png` file for a grid of images, or a `.npy` file for their array
             `[count, height, width, channels]`.
         count: How many.
@@ -163,8 +171,8 @@ def sample(
         InputError: If something that was given cannot be used.
         OSError: If something cannot be written.
     """
-    _check_free(output, ".png", ".npy", overwrite=overwrite)
-    images = runs.load_vae(model).sample(count, seed=seed, mean=mean).numpy()
+    check_free(output, ".png", ".npy", overwrite=overwrite)
+    images = runs.load_vae(pretrained.located(model)).sample(count, seed=seed, mean=mean).numpy()
     with written_whole(output) as path:
         if output.suffix == ".npy":
             np.save(path, images)
@@ -179,7 +187,7 @@ def encode(
     """Encodes a split of a data set into a file of posterior means and standard deviations.
 
     Args:
-        model: A `.keras` file, or the folder of a run.
+        model: A `.keras` file, the folder of a run, or the name of a pretrained model.
         output: A `.npz` file, of `mean` and `stddev`, float32 `[n, latent_dim]`, and of `label`,
             int64 `[n]`, where the data set has labels.
         split: The split.
@@ -191,7 +199,8 @@ def encode(
         InputError: If something that was given cannot be used.
         OSError: If something cannot be written.
     """
-    _check_free(output, ".npz", overwrite=overwrite)
+    check_free(output, ".npz", overwrite=overwrite)
+    model = pretrained.located(model)
     vae = runs.load_vae(model)
     settings = _settings(model, **given)
     labelled = describe_dataset(settings.dataset, settings.data_dir).class_names is not None
@@ -213,7 +222,7 @@ def plot(model: Path, output: Path, *, overwrite: bool, say: Say, **given: Any) 
     """Draws the figures of a model.
 
     Args:
-        model: A `.keras` file, or the folder of a run.
+        model: A `.keras` file, the folder of a run, or the name of a pretrained model.
         output: The folder for the figures.
         overwrite: Whether to draw into a folder that is not empty.
         say: Is given each line to read.
@@ -229,6 +238,7 @@ def plot(model: Path, output: Path, *, overwrite: bool, say: Say, **given: Any) 
         raise InputError(
             f"the folder {output} is not empty: choose another --output, or give --overwrite"
         )
+    model = pretrained.located(model)
     vae = runs.load_vae(model)
     history = (model if model.is_dir() else model.parent) / runs.HISTORY
     for file in training.write_figures(
@@ -253,7 +263,7 @@ def export(
     """Exports a model for TensorFlow Serving, or its networks for other runtimes.
 
     Args:
-        model: A `.keras` file, or the folder of a run.
+        model: A `.keras` file, the folder of a run, or the name of a pretrained model.
         folder: `saved_models/<model>`.
         file_format: `saved_model`, `onnx` or `litert`.
         image_dtype: See `export_saved_model`, as for the next two.
@@ -265,7 +275,7 @@ def export(
         InputError: If something that was given cannot be used.
         OSError: If something cannot be written.
     """
-    vae = runs.load_vae(model)
+    vae = runs.load_vae(pretrained.located(model))
     if file_format == "saved_model":
         version = serving.export_saved_model(
             vae,
@@ -355,8 +365,13 @@ def tune(
 
 def _settings(model, **given):
     """The settings of the model's run with those that were given over them."""
-    beside = runs.settings_beside(model) or TrainingSettings()
-    return beside.with_given(**given)
+    beside = runs.settings_beside(model)
+    if beside is None and given.get("dataset") is None:
+        raise InputError(
+            f"nothing says which images {model} is of: there is no {runs.SETTINGS} beside it. Give "
+            "--dataset"
+        )
+    return (beside or TrainingSettings()).with_given(**given)
 
 
 def _check_same_run(settings, folder, recorded):
@@ -372,18 +387,6 @@ def _check_same_run(settings, folder, recorded):
             f"the run in {folder} is another one: {', '.join(different)}. Leave these out to "
             "resume it, or leave --resume out for a new run"
         )
-
-
-def _check_free(output: Path | None, *suffixes: str, overwrite: bool = False) -> None:
-    """Checks that a file can be written, before the work is done that it shall hold."""
-    if output is None:
-        return
-    if suffixes and output.suffix not in suffixes:
-        raise InputError(f"the output must be a {' or '.join(suffixes)} file; got {str(output)!r}")
-    if output.is_dir():
-        raise InputError(f"the output {output} must be a file; there is a folder")
-    if output.is_file() and not overwrite:
-        raise InputError(f"{output} exists, and is not overwritten: choose another, or remove it")
 
 
 def _write_json(file, results):

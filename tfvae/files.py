@@ -7,6 +7,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from tfvae.errors import InputError
+
 
 @contextlib.contextmanager
 def written_whole(path: str | os.PathLike) -> Iterator[Path]:
@@ -49,3 +51,24 @@ def written_whole(path: str | os.PathLike) -> Iterator[Path]:
         beside.replace(place)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def check_free(output: Path | None, *suffixes: str, overwrite: bool = False) -> None:
+    """Checks that a file can be written, before the work is done that it shall hold.
+
+    Args:
+        output: The file; None for none.
+        *suffixes: What its name may end with; anything if there are none.
+        overwrite: Whether a file that is there may be replaced.
+
+    Raises:
+        InputError: If the name ends with something else, there is a folder, or there is a file.
+    """
+    if output is None:
+        return
+    if suffixes and output.suffix not in suffixes:
+        raise InputError(f"the output must be a {' or '.join(suffixes)} file; got {str(output)!r}")
+    if output.is_dir():
+        raise InputError(f"the output {output} must be a file; there is a folder")
+    if output.is_file() and not overwrite:
+        raise InputError(f"{output} exists, and is not overwritten: choose another, or remove it")

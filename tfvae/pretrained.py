@@ -1,5 +1,7 @@
 """The trained models that come with the package."""
 
+import difflib
+import os
 from pathlib import Path
 
 from tfvae import runs
@@ -27,17 +29,39 @@ def folder_of(name: str) -> Path:
         name: One of `names()`.
 
     Returns:
-        A folder with `model.keras` and `card/README.md`.
+        A folder with `model.keras`, `settings.json` and `card/README.md`.
 
     Raises:
         InputError: If there is no pretrained model of that name.
     """
-    for folder in _FOLDERS:
-        if (folder / name / runs.MODEL).is_file():
-            return folder / name
+    if name not in names():
+        raise InputError(
+            f"there is no pretrained model {name!r} (a .keras file of your own is loaded by "
+            f"keras.saving.load_model): {_advice(name)}"
+        )
+    return next(folder / name for folder in _FOLDERS if (folder / name / runs.MODEL).is_file())
+
+
+def located(model: str | os.PathLike) -> Path:
+    """Where the model lies that a path or the name of a pretrained one stands for.
+
+    Args:
+        model: A `.keras` file, the folder of a run, or one of `names()`, unless there is a file or
+            a folder of that name.
+
+    Returns:
+        The file or the folder.
+
+    Raises:
+        InputError: If there is none of these.
+    """
+    if Path(model).exists():
+        return Path(model)
+    if os.fspath(model) in names():
+        return folder_of(os.fspath(model))
     raise InputError(
-        f"there is no pretrained model {name!r}: known are {', '.join(names()) or 'none'}; a file "
-        "or a run of your own is loaded by keras.saving.load_model"
+        f"there is no model {os.fspath(model)!r}: give a .keras file, the folder of a training "
+        f"run, or the name of a pretrained model: {_advice(model)}"
     )
 
 
@@ -48,7 +72,8 @@ def load_pretrained(name: str) -> VAE:
         name: One of `tfvae.pretrained.names()`; its card says what it is and how good.
 
     Returns:
-        The model, not compiled.
+        The model, not compiled: `compile()` comes before `evaluate` and `fit`, and nothing before
+        `encode`, `decode`, `sample` and the estimators of `log p(x)`.
 
     Raises:
         InputError: If there is no pretrained model of that name.
@@ -58,3 +83,8 @@ def load_pretrained(name: str) -> VAE:
         >>> images = vae.sample(16, seed=0)
     """
     return runs.load_vae(folder_of(name))
+
+
+def _advice(name):
+    near = difflib.get_close_matches(str(name), names(), n=1)
+    return f"did you mean {near[0]}?" if near else f"known are {', '.join(names()) or 'none'}"

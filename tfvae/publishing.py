@@ -11,7 +11,7 @@ from tfvae import initialization, pretrained, recipes, runs, serving, splits, tr
 from tfvae.datasets import describe_dataset
 from tfvae.errors import InputError
 from tfvae.files import written_whole
-from tfvae.settings import TrainingSettings
+from tfvae.settings import CAN_BE_TAKEN_AWAY, NONE, TrainingSettings
 from tfvae.vae import VAE
 
 NUMBERS = (
@@ -97,8 +97,8 @@ def publish(
 def command_of(settings: TrainingSettings, num_importance_samples: int) -> str:
     """The command that trains again with the same settings.
 
-    It names the recipe of the settings, unless they leave something out that the recipe has by now,
-    which no option can.
+    It names the recipe of the settings, unless they leave something out that the recipe has by now
+    and no option can take away.
 
     Args:
         settings: The settings.
@@ -110,6 +110,8 @@ def command_of(settings: TrainingSettings, num_importance_samples: int) -> str:
         value = getattr(settings, field.name)
         if value == getattr(usual, field.name) or field.name in _OF_MACHINE:
             continue
+        if value is None and field.name in CAN_BE_TAKEN_AWAY:
+            value = NONE
         if value is None or value is False:
             return command_of(dataclasses.replace(settings, recipe=None), num_importance_samples)
         words.append(f"--{field.name.replace('_', '-')}")

@@ -1,6 +1,8 @@
 """The folder of a training run: what lies in it, and how it is found again."""
 
 import csv
+import dataclasses
+import json
 import os
 import shutil
 import zipfile
@@ -19,6 +21,20 @@ HISTORY = "history.csv"
 RESULTS = "results.json"
 TENSORBOARD = "tensorboard"
 BACKUP = "backup"
+EVALUATION = "evaluation.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """On what a run will be evaluated when its training ends.
+
+    Attributes:
+        split: Whose images the numbers and figures are of.
+        num_importance_samples: Latents per image for log p(x); None for what its settings say.
+    """
+
+    split: str = "test"
+    num_importance_samples: int | None = None
 
 
 def new_folder(path: str | os.PathLike | None, name: str) -> Path:
@@ -143,7 +159,8 @@ def remove_unfinished(folder: Path) -> None:
     Args:
         folder: One that `new_folder` gave.
     """
-    (folder / SETTINGS).unlink(missing_ok=True)
+    for file in (SETTINGS, EVALUATION):
+        (folder / file).unlink(missing_ok=True)
     shutil.rmtree(folder / TENSORBOARD, ignore_errors=True)
     if not any(folder.iterdir()):
         folder.rmdir()
@@ -153,6 +170,26 @@ def write_text(file: Path, text: str) -> None:
     """Writes a text file whole."""
     with written_whole(file) as path:
         path.write_text(text, encoding="utf-8")
+
+
+def write_evaluation(folder: Path, evaluation: Evaluation) -> None:
+    """Writes down on what a run will be evaluated, for those who resume it."""
+    write_text(folder / EVALUATION, json.dumps(dataclasses.asdict(evaluation), indent=2) + "\n")
+
+
+def read_evaluation(folder: Path) -> Evaluation:
+    """On what a run that was killed was to be evaluated.
+
+    Raises:
+        InputError: If the file that says so is damaged.
+    """
+    file = folder / EVALUATION
+    if not file.is_file():
+        return Evaluation()
+    try:
+        return Evaluation(**json.loads(file.read_text(encoding="utf-8")))
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{file} is damaged: {error}") from error
 
 
 def write_history(file: Path, history: dict[str, list[float]]) -> None:

@@ -5,6 +5,7 @@ import difflib
 import json
 import math
 import os
+import re
 import tomllib
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -21,6 +22,17 @@ ObjectiveName = Literal["elbo", "iwae"]
 Gradient = Literal["plain", "doubly_reparametrized"]
 DecoderBias = Literal["zeros", "data_mean"]
 LearningRateSchedule = Literal["cosine", "constant", "piecewise"]
+
+NONE = "none"
+"""Takes away what a file or a recipe sets, of the settings that `CAN_BE_TAKEN_AWAY` names."""
+
+CAN_BE_TAKEN_AWAY = (
+    "initial_model",
+    "resampled_per_image",
+    "gradient_clipping",
+    "weight_decay",
+    "average_weights",
+)
 
 NUM_IMPORTANCE_SAMPLES = 500
 """Latents per image for log p(x) of the held-out images, where no recipe says otherwise."""
@@ -224,7 +236,8 @@ class TrainingSettings:
 
         Args:
             file: A TOML or JSON file of settings by name.
-            **given: Settings; those that are None count as not given.
+            **given: Settings; those that are None count as not given. `"none"` takes away what lies
+                under it of the settings in `CAN_BE_TAKEN_AWAY`, here and in the file.
 
         Returns:
             The settings.
@@ -235,8 +248,13 @@ class TrainingSettings:
         """
         settings = _laid_over({} if file is None else _read(Path(file)), given)
         if settings.get("recipe") is not None:
-            settings = _laid_over(recipes.load(settings["recipe"]).settings, settings)
-        return cls(**settings)
+            below = recipes.load(settings["recipe"]).settings
+            try:
+                return cls(**_taken_away(_laid_over(below, settings)))
+            except InputError as error:
+                note = _note_on_recipe(str(error), below, settings)
+                raise InputError(f"{error}{note}") from error
+        return cls(**_taken_away(settings))
 
     @classmethod
     def of_run(cls, file: str | os.PathLike, **given: Any) -> "TrainingSettings":
@@ -255,7 +273,7 @@ class TrainingSettings:
         Raises:
             InputError: As `merged` does.
         """
-        return cls(**_laid_over(_read(Path(file)), given))
+        return cls(**_taken_away(_laid_over(_read(Path(file)), given)))
 
     def with_given(self, **given: Any) -> "TrainingSettings":
         """These settings, with those that are given over them.
@@ -269,7 +287,7 @@ class TrainingSettings:
         Raises:
             InputError: If a setting is not possible.
         """
-        return type(self)(**_laid_over(dataclasses.asdict(self), given))
+        return type(self)(**_taken_away(_laid_over(dataclasses.asdict(self), given)))
 
     def to_json(self) -> str:
         """The settings as the text of a file that `of_run` and `merged` read."""
@@ -332,6 +350,28 @@ def _laid_over(settings, given):
         # A number of its images says nothing of another data set.
         settings = {**settings, "num_validation_images": None}
     return settings | given
+
+
+def _taken_away(settings):
+    return {
+        name: None if value == NONE and name in CAN_BE_TAKEN_AWAY else value
+        for name, value in settings.items()
+    }
+
+
+def _note_on_recipe(message, below, given):
+    """Which settings that a message names are a recipe's, so that nobody looks for them."""
+    named = [
+        f"{name} = {value}"
+        for name, value in below.items()
+        if name not in given and re.search(rf"\b{name}\b", message)
+    ]
+    if not named:
+        return ""
+    text = f". The recipe {given['recipe']} has {', '.join(named)}"
+    can_go = [name for name in CAN_BE_TAKEN_AWAY if name in below and name not in given]
+    can_go = [f"--{name.replace('_', '-')} {NONE}" for name in can_go if name in message]
+    return text + (f"; {' '.join(can_go)} takes it away" if can_go else "")
 
 
 def _read(file):

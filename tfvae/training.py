@@ -27,7 +27,7 @@ from tfvae import (
 )
 from tfvae.callbacks import BestWeights, KLWarmup
 from tfvae.datasets import describe_dataset
-from tfvae.errors import WorkerLostError
+from tfvae.errors import InputError, WorkerLostError
 from tfvae.figures import save_figure
 from tfvae.files import written_whole
 from tfvae.loops import STEPS_PER_EXECUTION
@@ -121,6 +121,7 @@ def train(
     settings = with_epochs(settings, steps_per_epoch=int(data["train"].cardinality()))
     best_weights.patience = settings.patience
     runs.write_text(folder / runs.SETTINGS, settings.to_json())
+    runs.write_evaluation(folder, runs.Evaluation(split, num_importance_samples))
     say(_sentence_about_data(description, settings))
 
     with strategies.scope(strategy):
@@ -192,6 +193,7 @@ def train(
     figures = write_figures(vae, settings, folder, split=split, history=history)
     saved_model = export_saved_model(vae, folder / "saved_model")
     backup.remove()
+    (folder / runs.EVALUATION).unlink()
     return Run(folder, vae=vae, results=results, figures=figures, saved_model=saved_model)
 
 
@@ -245,8 +247,9 @@ def initialize(vae: VAE, settings: TrainingSettings) -> None:
     """
     if settings.initial_model is not None:
         is_pretrained = settings.initial_model in pretrained.names()
-        load = pretrained.load_pretrained if is_pretrained else runs.load_vae
-        initialization.copy_weights(load(settings.initial_model), vae)
+        # The name means the same wherever the command is run.
+        find = pretrained.folder_of if is_pretrained else pretrained.located
+        initialization.copy_weights(runs.load_vae(find(settings.initial_model)), vae)
     elif settings.decoder_bias == "data_mean":
         binarization = "none" if settings.binarization == "dynamic" else settings.binarization
         images = splits.load_split(settings, "train", binarization=binarization, shuffle=False)
@@ -300,11 +303,20 @@ def learning_rate(
 
 
 def with_epochs(settings: TrainingSettings, steps_per_epoch: int) -> TrainingSettings:
-    """The settings with the epochs and the patience that None stands for."""
+    """The settings with the epochs and the patience that None stands for.
+
+    Raises:
+        InputError: If the warm-up takes all of the epochs.
+    """
     epochs = settings.epochs
     if epochs is None:
         epochs = min(max(math.ceil(STEPS / steps_per_epoch), FEWEST_EPOCHS), MOST_EPOCHS)
     patience = settings.patience or max(epochs // 10, FEWEST_PATIENT_EPOCHS)
+    if settings.warmup_epochs >= epochs:
+        raise InputError(
+            f"warmup_epochs, {settings.warmup_epochs}, must be fewer than the epochs, {epochs}: no "
+            "epoch would be trained with the KL at its full weight, and none could be chosen"
+        )
     return dataclasses.replace(settings, epochs=epochs, patience=patience)
 
 

@@ -31,7 +31,7 @@ def evaluate(
     batch_size: BatchSizeOption = None,
     seed: SeedOption = None,
     strategy: StrategyOption = None,
-    num_samples: NumSamplesOption = 500,
+    num_samples: NumSamplesOption = None,
     json: JsonOption = None,
     overwrite: OverwriteOption = False,
 ) -> None:

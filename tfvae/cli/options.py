@@ -32,7 +32,8 @@ class SeveralValues(typer.core.TyperCommand):
 
 
 ModelArgument = Annotated[
-    Path, typer.Argument(help="A .keras file, or the folder of a training run.")
+    Path,
+    typer.Argument(help="A .keras file, the folder of a training run, or a pretrained model."),
 ]
 DatasetOption = Annotated[
     str | None,
@@ -50,7 +51,12 @@ StrategyOption = Annotated[
 ]
 SeedOption = Annotated[int | None, typer.Option(help="Of everything random.")]
 NumSamplesOption = Annotated[
-    int, typer.Option("--num-samples", help="Importance samples an image, for log p(x).")
+    int | None,
+    typer.Option(
+        "--num-samples",
+        help="Importance samples an image, for log p(x).",
+        show_default="500, or the recipe's",
+    ),
 ]
 JsonOption = Annotated[Path | None, typer.Option("--json", help="Also write the numbers here.")]
 OverwriteOption = Annotated[

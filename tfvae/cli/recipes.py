@@ -13,7 +13,7 @@ def list_recipes() -> None:
     for name in recipes.names():
         recipe = recipes.load(name)
         paper = recipe.paper
-        ours = [_line_of(result) for result in recipe.ours]
+        ours = [_line_of(result, recipe.num_importance_samples) for result in recipe.ours]
         place = f"arXiv:{paper.arxiv}, " if paper.arxiv else ""
         typer.echo(f"{name}: {recipe.summary}")
         doubt = "" if paper.is_checked else "; quoted from memory, not read in the paper"
@@ -23,10 +23,9 @@ def list_recipes() -> None:
     typer.echo("Run one with `tfvae train --recipe NAME`.")
 
 
-def _line_of(result: recipes.Result) -> str:
+def _line_of(result: recipes.Result, num_importance_samples: int) -> str:
     cores = f" on {result.num_cores} cores" if result.num_cores > 1 else ""
     how = [f"seed {result.seed}", f"{result.seconds / 60:.0f} min{cores}"]
-    if result.num_importance_samples is not None:
-        how.append(f"{result.num_importance_samples:,} samples")
+    how.append(f"{result.num_importance_samples or num_importance_samples:,} samples")
     number = f"{result.negative_log_likelihood:.2f} ± {result.standard_error:.2f}"
     return f"{number} ({', '.join(how)})"

@@ -2,19 +2,22 @@
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from tfvae.cli.app import app, start
 from tfvae.cli.options import (
     JsonOption,
+    NumSamplesOption,
     SeveralValues,
     StrategyOption,
 )
 from tfvae.errors import InputError
 from tfvae.settings import (
+    NONE,
     Activation,
     Binarization,
     DecoderBias,
@@ -25,6 +28,20 @@ from tfvae.settings import (
     Precision,
     TrainingSettings,
 )
+
+
+def _or_none(number: type) -> Callable[[str], Any]:
+    """A parser of numbers, or of the word that takes away what a recipe sets."""
+
+    def parse(text: str) -> Any:
+        try:
+            return text if text == NONE else number(text)
+        except ValueError as error:
+            kind = "an integer" if number is int else "a number"
+            raise typer.BadParameter(f"must be {kind} or {NONE}; got {text!r}") from error
+
+    return parse
+
 
 # How `--help` groups the options.
 DATA, MODEL, OBJECTIVE, OPTIMIZATION = "Data", "Model", "Objective", "Optimization"
@@ -151,6 +168,8 @@ def train(
     resampled_per_image: Annotated[
         int | None,
         typer.Option(
+            parser=_or_none(int),
+            metavar="<int or none>",
             rich_help_panel=OBJECTIVE,
             help="Of the latents drawn, those that iwae's gradient passes through.",
             show_default="all",
@@ -202,6 +221,8 @@ def train(
     gradient_clipping: Annotated[
         float | None,
         typer.Option(
+            parser=_or_none(float),
+            metavar="<float or none>",
             rich_help_panel=OPTIMIZATION,
             help="The greatest norm of the gradient.",
             show_default="none",
@@ -210,6 +231,8 @@ def train(
     weight_decay: Annotated[
         float | None,
         typer.Option(
+            parser=_or_none(float),
+            metavar="<float or none>",
             rich_help_panel=OPTIMIZATION,
             help="The part by which weights shrink in a step, times the learning rate.",
             show_default="none",
@@ -218,6 +241,8 @@ def train(
     average_weights: Annotated[
         float | None,
         typer.Option(
+            parser=_or_none(float),
+            metavar="<float or none>",
             rich_help_panel=OPTIMIZATION,
             help="Validate and keep a moving average of the weights, of this momentum (0.999).",
             show_default="off",
@@ -269,18 +294,14 @@ def train(
         ),
     ] = None,
     split: Annotated[
-        str,
+        str | None,
         typer.Option(
             help="Whose images the numbers and figures at the end are of: validation, where "
-            "settings are still to be chosen."
-        ),
-    ] = "test",
-    num_samples: Annotated[
-        int | None,
-        typer.Option(
-            help="Importance samples an image, for log p(x).", show_default="500, or the recipe's"
+            "settings are still to be chosen.",
+            show_default="test",
         ),
     ] = None,
+    num_samples: NumSamplesOption = None,
     json: JsonOption = None,
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Write summaries for TensorBoard.")

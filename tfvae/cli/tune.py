@@ -10,7 +10,6 @@ from tfvae.cli.options import (
     BinarizationOption,
     DataDirOption,
     DatasetOption,
-    NumSamplesOption,
     SeedOption,
     SeveralValues,
     StrategyOption,
@@ -96,7 +95,9 @@ def tune(
             show_default="runs/tune-DATASET",
         ),
     ] = None,
-    num_samples: NumSamplesOption = 100,
+    num_samples: Annotated[
+        int, typer.Option(help="Importance samples an image, for log p(x).")
+    ] = 100,
     export: Annotated[
         bool, typer.Option("--export", help="Export the chosen model for TensorFlow Serving.")
     ] = False,
