@@ -82,7 +82,7 @@ def test_posterior_gaps_of_some_held_out_images_fit_the_card(vae, card, images):
     expected, bias = stated(card, "posterior_gap")[0], 0.5
     assert expected - bias - 4 * error < np.mean(gaps) < expected + 4 * error
     gap_of_means = stated(card, "log_likelihood")[0] - stated(card, "elbo")[0]
-    assert gap_of_means == pytest.approx(expected, abs=2e-3)  # As they are rounded.
+    assert gap_of_means == pytest.approx(expected, abs=0.011)  # As they are rounded.
 
 
 def cuts(images):

@@ -97,6 +97,10 @@ def test_a_number_of_validation_images_is_that_of_one_data_set(tmp_path):
         ({"activation": "glu", "network": "conv"}, "glu is for the network mlp; the network is c"),
         ({"activation": "sine"}, "activation must be one of relu, elu, selu, gelu"),
         ({"decoder_bias": "ones"}, "decoder_bias must be one of zeros, data_mean; got 'ones'"),
+        (
+            {"initial_model": "digits", "decoder_bias": "data_mean"},
+            "initial_model brings its own bias of the logits: leave it out, or decoder_bias data_m",
+        ),
         ({"objective": "gan"}, "objective must be one of elbo, iwae; got 'gan'"),
         ({"latents_per_image": 0}, "latents_per_image must be an integer of at least 1; got 0"),
         ({"gradient": "dreg"}, "gradient must be one of plain, doubly_reparametrized; got 'dreg'"),

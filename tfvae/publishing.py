@@ -227,6 +227,7 @@ def _limits(settings, vae):
         f"images like those of `{settings.dataset}`, and its samples resemble them. Its likelihood "
         "of other images says little, high values included; q(Z|x) is an approximation of the "
         f"posterior, as far off as the posterior gap says.{of_bound} Of log p(x), the estimate is "
-        "on average too low, the more so the smaller the effective sample size. It was made to "
-        "decide nothing about anyone."
+        "on average too low, the more so the smaller the effective sample size. "
+        "`log_likelihood_monte_carlo_stderr` is the noise of its importance samples, which another "
+        "seed would draw anew. It was made to decide nothing about anyone."
     )

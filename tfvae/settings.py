@@ -182,6 +182,11 @@ class TrainingSettings:
                 "average_weights averages no moving means and variances, with which averaged "
                 "weights would have to be normalised: leave out it or batch_normalization"
             )
+        if self.initial_model is not None and self.decoder_bias != "zeros":
+            raise InputError(
+                f"initial_model brings its own bias of the logits: leave it out, or decoder_bias "
+                f"{self.decoder_bias}"
+            )
         if self.network != "mlp" and self.hidden is not None and len(self.hidden) != 1:
             raise InputError(
                 f"hidden must be one number for the network {self.network}; got {self.hidden!r}"

@@ -369,8 +369,10 @@ def write_figures(
 def _sentence_about_data(description, settings):
     counts = splits.sizes(settings, description)
     height, width, channels = description.image_shape
+    pixels = f"{settings.binarization} binarisation"
+    if settings.binarization == "none":
+        pixels = "pixels as they are stored"
     return (
         f"{description.name}: {counts['train']:,} images to train on, {counts['validation']:,} to "
-        f"validate, {counts['test']:,} held out; {height}x{width}x{channels}, "
-        f"{settings.binarization} binarisation"
+        f"validate, {counts['test']:,} held out; {height}x{width}x{channels}, {pixels}"
     )

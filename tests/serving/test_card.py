@@ -23,7 +23,7 @@ def test_a_card_says_what_the_model_is_and_how_good(vae, tmp_path):
         f"{vae.encoder.count_params():,} parameters in the encoder",
         "1,797 handwritten digits.",
         "| elbo | -20.25 |",
-        "| log_likelihood | -19.5 ± 0.12 |",
+        "| log_likelihood | -19.50 ± 0.12 |",
         "```bash\ntfvae train --dataset digits\n```",
         f"tfvae {tfvae.__version__}, Python 3.",
         "tensorflow 2.",

@@ -50,6 +50,8 @@ class Result:
         date: Of the run.
         num_importance_samples: Latents per image for log p(x), where they were fewer than those of
             the recipe.
+        as_published: The number again, from as many samples as the published one, where that took
+            others.
     """
 
     negative_log_likelihood: float
@@ -59,6 +61,7 @@ class Result:
     date: datetime.date
     num_cores: int
     num_importance_samples: int | None = None
+    as_published: float | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -1,5 +1,6 @@
 """The card of a trained model: what it is, what it was trained on, and how good it is."""
 
+import math
 import os
 import platform
 from collections.abc import Mapping
@@ -66,7 +67,7 @@ def write_model_card(
 def _card(vae, *, name, data, numbers, command, sections, pictures):
     height, width, channels = vae.image_shape
     rows = [
-        f"| {key} | {value:.6g}{_plus_minus(numbers.get(key + _STANDARD_ERROR))} |"
+        f"| {key} | {_measured(value, numbers.get(key + _STANDARD_ERROR))} |"
         for key, value in numbers.items()
         if not (key.endswith(_STANDARD_ERROR) and key.removesuffix(_STANDARD_ERROR) in numbers)
     ]
@@ -93,5 +94,11 @@ def _card(vae, *, name, data, numbers, command, sections, pictures):
     return "\n\n".join(parts) + "\n"
 
 
-def _plus_minus(standard_error):
-    return "" if standard_error is None else f" ± {standard_error:.2g}"
+def _measured(value, standard_error):
+    if standard_error is None:
+        return f"{value:.6g}"
+    # Both to the second digit of the error, or to hundredths.
+    decimals = 2
+    if 0 < standard_error < 1:
+        decimals = max(decimals, 1 - math.floor(math.log10(standard_error)))
+    return f"{value:.{decimals}f} ± {standard_error:.{decimals}f}"
