@@ -230,6 +230,18 @@ def test_bayesian_optimisation_tries_nothing_twice(tmp_path):
 # The hypermodel.
 
 
+def test_every_warm_up_of_the_space_is_checked_before_the_first_trial():
+    def settings(*warmup_epochs):
+        space = SearchSpace(latent_dims=(2,), warmup_epochs=warmup_epochs)
+        training = TrainingSettings(epochs=3)
+        model = tuning.VAEHyperModel(space, training, image_shape=(6, 5, 1), num_images=40)
+        return model.settings(keras_tuner.HyperParameters())
+
+    assert settings(0, 2).warmup_epochs == 0
+    with pytest.raises(InputError, match="warmup_epochs, 3, must be fewer than the epochs, 3"):
+        settings(0, 3)
+
+
 def test_the_hypermodel_gives_what_was_chosen():
     model = tuning.VAEHyperModel(
         SearchSpace(

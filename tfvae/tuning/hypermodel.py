@@ -71,6 +71,9 @@ class VAEHyperModel(keras_tuner.HyperModel):
 
         Returns:
             Settings whose `epochs` and `patience` are numbers.
+
+        Raises:
+            InputError: If the longest warm-up of the space takes all of the epochs.
         """
         space = self.space
         if space.latent_range is None:
@@ -88,7 +91,11 @@ class VAEHyperModel(keras_tuner.HyperModel):
             if values:
                 chosen[name] = hp.Choice(name, values)
         settings = dataclasses.replace(self.training, **chosen)
-        return training.with_epochs(settings, self._steps_per_epoch(settings))
+        steps_per_epoch = self._steps_per_epoch(settings)
+        # The longest one as well, so that it is refused before any trial has begun.
+        longest = max((settings.warmup_epochs, *space.warmup_epochs))
+        training.with_epochs(dataclasses.replace(settings, warmup_epochs=longest), steps_per_epoch)
+        return training.with_epochs(settings, steps_per_epoch)
 
     def build(self, hp: keras_tuner.HyperParameters) -> VAE:
         """The compiled model of a trial.
