@@ -112,7 +112,10 @@ def test_recipes_are_listed_with_the_published_numbers():
             count = result.num_importance_samples or recipe.num_importance_samples
             minutes = round(result.seconds / 60)
             cores = f" on {result.num_cores} cores" if result.num_cores > 1 else ""
-            assert f"(seed {result.seed}, {minutes} min{cores}, {count:,} samples)" in output
+            again = result.as_published
+            published = f", {again:.2f} from as many as the published" if again else ""
+            how = f"seed {result.seed}, {minutes} min{cores}, {count:,} samples{published}"
+            assert f"({how})" in output
 
 
 def test_a_recipe_is_trained_with_what_goes_over_it(digits_data_dir, tmp_path):
