@@ -175,7 +175,9 @@ def test_the_wheel_holds_recipes_and_pretrained_models(tmp_path):
         names = set(archive.namelist())
     assert {f"tfvae/recipes/{name}.toml" for name in PUBLISHED} <= names
     for file in (REPOSITORY / "saved_models").glob("*/model.keras"):
-        assert f"tfvae/saved_models/{file.parent.name}/model.keras" in names
+        folder = f"tfvae/saved_models/{file.parent.name}"
+        assert {f"{folder}/model.keras", f"{folder}/settings.json"} <= names
+        assert {f"{folder}/card/README.md", f"{folder}/card/samples.png"} <= names
 
 
 def test_json_of_a_recipe_names_it():
