@@ -91,12 +91,13 @@ def test_recipes_build_and_learn(name):
     tf.keras.utils.set_random_seed(0)
     settings = TrainingSettings.merged(recipe=name, epochs=1)
     vae = training.build_vae(settings, (28, 28, 1))
-    training.compile_vae(vae, settings, steps_per_epoch=20)
+    # As many steps as are taken below, over which the learning rate falls to 0.
+    training.compile_vae(vae, settings, steps_per_epoch=40)
     assert isinstance(vae.objective, objectives.IWAE if "iwae" in name else objectives.ELBO)
     images = np.random.default_rng(0).integers(0, 2, (4, 28, 28, 1)).astype(np.float32)
-    history = vae.fit(np.repeat(images, 10, axis=0), batch_size=4, epochs=3, verbose=0).history
+    history = vae.fit(np.repeat(images, 10, axis=0), batch_size=4, epochs=4, verbose=0).history
     # Four images, learned by heart: worth more than the noise of the latents, about 1 nat.
-    assert history["loss"][-1] < history["loss"][0] - 10
+    assert history["loss"][-1] < history["loss"][0] - 100
 
 
 def test_networks_are_those_of_the_papers():

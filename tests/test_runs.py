@@ -42,7 +42,9 @@ def test_a_file_in_the_place_of_a_folder_is_refused(tmp_path):
         runs.new_folder(tmp_path / "file" / "below", "digits")
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="needs a folder that nobody can write to")
+@pytest.mark.skipif(
+    sys.platform != "linux", reason="needs /proc, in which not even root can make a folder"
+)
 def test_a_place_that_cannot_be_written_is_refused():
     with pytest.raises(InputError, match="cannot make the output /proc/run"):
         runs.new_folder("/proc/run", "digits")

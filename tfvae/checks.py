@@ -1,5 +1,6 @@
 """What the numbers and names that users give must be."""
 
+import difflib
 import math
 import operator
 from collections.abc import Sequence
@@ -70,3 +71,9 @@ def check_one_of(choices: Sequence[str], **names: Any) -> None:
     for name, choice in names.items():
         if choice not in choices:
             raise InputError(f"{name} must be {' or '.join(map(repr, choices))}; got {choice!r}")
+
+
+def near_or_known(name: Any, known: Sequence[str]) -> str:
+    """What an error says of a name that is not known: the nearest one that is, or all of them."""
+    near = difflib.get_close_matches(str(name), known, n=1)
+    return f"did you mean {near[0]}?" if near else f"known are {', '.join(known) or 'none'}"

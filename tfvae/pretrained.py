@@ -1,10 +1,10 @@
 """The trained models that come with the package."""
 
-import difflib
 import os
 from pathlib import Path
 
 from tfvae import runs
+from tfvae.checks import near_or_known
 from tfvae.errors import InputError
 from tfvae.vae import VAE
 
@@ -37,7 +37,7 @@ def folder_of(name: str) -> Path:
     if name not in names():
         raise InputError(
             f"there is no pretrained model {name!r} (a .keras file of your own is loaded by "
-            f"keras.saving.load_model): {_advice(name)}"
+            f"keras.saving.load_model): {near_or_known(name, names())}"
         )
     return next(folder / name for folder in _FOLDERS if (folder / name / runs.MODEL).is_file())
 
@@ -61,7 +61,7 @@ def located(model: str | os.PathLike) -> Path:
         return folder_of(os.fspath(model))
     raise InputError(
         f"there is no model {os.fspath(model)!r}: give a .keras file, the folder of a training "
-        f"run, or the name of a pretrained model: {_advice(model)}"
+        f"run, or the name of a pretrained model: {near_or_known(model, names())}"
     )
 
 
@@ -83,8 +83,3 @@ def load_pretrained(name: str) -> VAE:
         >>> images = vae.sample(16, seed=0)
     """
     return runs.load_vae(folder_of(name))
-
-
-def _advice(name):
-    near = difflib.get_close_matches(str(name), names(), n=1)
-    return f"did you mean {near[0]}?" if near else f"known are {', '.join(names()) or 'none'}"

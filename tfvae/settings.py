@@ -1,7 +1,6 @@
 """What a training run is made of: settings with defaults, from a file or from the command line."""
 
 import dataclasses
-import difflib
 import json
 import math
 import os
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from tfvae import recipes
+from tfvae.checks import near_or_known
 from tfvae.errors import InputError
 
 Network = Literal["mlp", "conv", "resnet"]
@@ -366,17 +366,13 @@ def _taken_away(settings):
 
 def _note_on_recipe(message, below, given):
     """Which settings that a message names are a recipe's, so that nobody looks for them."""
-    named = [
-        f"{name} = {value}"
-        for name, value in below.items()
-        if name not in given and re.search(rf"\b{name}\b", message)
-    ]
+    named = [name for name in below if name not in given and re.search(rf"\b{name}\b", message)]
     if not named:
         return ""
-    text = f". The recipe {given['recipe']} has {', '.join(named)}"
-    can_go = [name for name in CAN_BE_TAKEN_AWAY if name in below and name not in given]
-    can_go = [f"--{name.replace('_', '-')} {NONE}" for name in can_go if name in message]
-    return text + (f"; {' '.join(can_go)} takes it away" if can_go else "")
+    text = ", ".join(f"{name} = {below[name]}" for name in named)
+    options = [f"--{name.replace('_', '-')} {NONE}" for name in named if name in CAN_BE_TAKEN_AWAY]
+    advice = f"; {' '.join(options)} takes it away" if options else ""
+    return f". The recipe {given['recipe']} has {text}{advice}"
 
 
 def _read(file):
@@ -394,7 +390,6 @@ def _read(file):
     known = [field.name for field in dataclasses.fields(TrainingSettings)]
     for name in settings:
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            advice = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
+            advice = near_or_known(name, known)
             raise InputError(f"{file} has an unknown setting {name!r}: {advice}")
     return settings

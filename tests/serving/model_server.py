@@ -76,7 +76,7 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
             wanted = f"Specific({spec.name}, {version})"
             context.abort(grpc.StatusCode.NOT_FOUND, f"Servable not found for request: {wanted}")
 
-    def Predict(self, request, context):  # noqa: N802 - gRPC calls it so
+    def Predict(self, request, context):  # noqa: N802 - a method of the .proto service
         self.requests.append(request)
         if self.failures:
             context.abort(self.failures.pop(0), "injected")
@@ -100,7 +100,7 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
             response.outputs[name].CopyFrom(tensor)
         return response
 
-    def GetModelMetadata(self, request, context):  # noqa: N802 - gRPC calls it so
+    def GetModelMetadata(self, request, context):  # noqa: N802 - of the .proto service
         self._check_spec(request.model_spec, context)
         signatures = get_model_metadata_pb2.SignatureDefMap()
         for name, signature in self.loaded.signatures.items():

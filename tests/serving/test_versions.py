@@ -115,7 +115,7 @@ except InputError as error:
 """
 
 
-@pytest.mark.skipif(os.getuid() != 0, reason="only root can give up the right to write")
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root, to become a user that may not write")
 def test_a_folder_that_may_not_be_written_is_refused(tmp_path):
     for parent in (tmp_path, *tmp_path.parents[:2]):
         parent.chmod(0o755)

@@ -25,8 +25,11 @@ def list_recipes() -> None:
 
 def _line_of(result: recipes.Result, num_importance_samples: int) -> str:
     cores = f" on {result.num_cores} cores" if result.num_cores > 1 else ""
-    how = [f"seed {result.seed}", f"{result.seconds / 60:.0f} min{cores}"]
-    how.append(f"{result.num_importance_samples or num_importance_samples:,} samples")
+    how = [
+        f"seed {result.seed}",
+        f"{result.seconds / 60:.0f} min{cores}",
+        f"{result.num_importance_samples or num_importance_samples:,} samples",
+    ]
     if result.as_published is not None:
         how.append(f"{result.as_published:.2f} from as many as the published")
     number = f"{result.negative_log_likelihood:.2f} ± {result.standard_error:.2f}"

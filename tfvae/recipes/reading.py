@@ -2,11 +2,11 @@
 
 import dataclasses
 import datetime
-import difflib
 import tomllib
 from importlib import resources
 from typing import Any
 
+from tfvae.checks import near_or_known
 from tfvae.errors import InputError
 
 _SUFFIX = ".toml"
@@ -105,9 +105,7 @@ def load(name: str) -> Recipe:
     """
     known = names()
     if name not in known:
-        near = difflib.get_close_matches(str(name), known, n=1)
-        advice = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
-        raise InputError(f"there is no recipe {name!r}: {advice}")
+        raise InputError(f"there is no recipe {name!r}: {near_or_known(name, known)}")
     text = resources.files(__package__).joinpath(name + _SUFFIX).read_text(encoding="utf-8")
     content = tomllib.loads(text)
     paper = Paper(**content.pop("paper"))

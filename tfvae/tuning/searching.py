@@ -71,7 +71,9 @@ def search(
     """
     settings = settings or SearchSettings()
     role = workers.role()
-    folder = Path(os.path.abspath(folder))  # noqa: PTH100 - KerasTuner joins it with its own names
+    # KerasTuner wants its parent and its name, which `.` and `a/..` do not have. `resolve` would
+    # also follow links, and name another folder than the one that was given.
+    folder = Path(os.path.abspath(folder))  # noqa: PTH100 - `resolve` follows links
     hp = _hyperparameters_of_a_build(hypermodel)
     epochs = hypermodel.settings(hp).epochs
     definition = _definition(hypermodel, settings)
