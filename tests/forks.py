@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from tfvae import workers
+from tfvae.training import local_workers as workers
 
 SECONDS = 600  # that a process may live, whatever becomes of the one that waits for it
 

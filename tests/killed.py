@@ -12,10 +12,10 @@ import numpy as np
 from test_replicas import small_vae
 
 import tfvae
-from tfvae import strategies
-from tfvae.callbacks import BestWeights, KLWarmup
-from tfvae.files import written_whole
-from tfvae.resuming import Backup
+from tfvae.common.files import written_whole
+from tfvae.fitting.callbacks import BestWeights, KLWarmup
+from tfvae.training import strategies
+from tfvae.training.backups import Backup
 
 EPOCHS = 8
 

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tfvae
-from tfvae.errors import InputError
+from tfvae.common.errors import InputError
 
 SMALL = {
     "mlp": {"hidden": (7,)},

@@ -8,11 +8,11 @@ import tensorflow_probability as tfp
 
 import tfvae
 from tfvae import objectives
-from tfvae.distributions import SMALLEST_STDDEV
-from tfvae.errors import InputError
-from tfvae.gradients import gradient_draws
+from tfvae.common.errors import InputError
+from tfvae.common.seeds import stateless_seed
+from tfvae.distributions.factorial import SMALLEST_STDDEV
+from tfvae.inference.gradient_variance import gradient_draws
 from tfvae.objectives import ELBO, IWAE, ForwardKL
-from tfvae.randomness import stateless_seed
 
 tfd = tfp.distributions
 

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfvae import likelihood, recipes, runs, splits
-from tfvae.settings import TrainingSettings
+from tfvae.inference import marginal_likelihood as likelihood
+from tfvae.training import recipes, runs, splits
+from tfvae.training.settings import TrainingSettings
 
 REPOSITORY = Path(__file__).parents[1]
 SAVED_MODELS = REPOSITORY / "saved_models"

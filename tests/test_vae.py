@@ -6,7 +6,7 @@ import tensorflow_probability as tfp
 from model_checks import binary_images, check_model
 
 import tfvae
-from tfvae.errors import InputError
+from tfvae.common.errors import InputError
 
 tfd = tfp.distributions
 

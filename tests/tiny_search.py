@@ -9,14 +9,14 @@ import time
 from pathlib import Path
 
 if __name__ == "__main__" and "KERASTUNER_TUNER_ID" in os.environ:
-    from tfvae.tuning import workers
+    from tfvae.tuning import processes as workers
 
     workers.end_with_parent()
 
 import numpy as np
 
 from tfvae import tuning
-from tfvae.settings import TrainingSettings
+from tfvae.training.settings import TrainingSettings
 
 LATENT_DIMS = (1, 2, 3, 4)
 SETTINGS = tuning.SearchSettings(num_importance_samples=10)

@@ -9,7 +9,7 @@ from model_checks import binary_images
 from test_replicas import IMAGE_SHAPE, trained
 
 import tfvae
-from tfvae import strategies
+from tfvae.training import strategies
 
 
 def compile_arguments():

@@ -1,46 +1,32 @@
 """The variational autoencoder for Keras and TensorFlow.
 
-The names are imported when they are used, so that what needs no TensorFlow starts without it.
+The names are imported when they are first used, so that what needs no TensorFlow starts without it.
 """
 
-import importlib
+import lazy_loader
 
-from tfvae.version import __version__
+__version__ = "0.1.0"
 
-_HOMES = {
-    "VAE": "tfvae.vae",
-    "export_saved_model": "tfvae.serving",
-    "load_dataset": "tfvae.datasets",
-    "load_pretrained": "tfvae.pretrained",
-    "log_likelihood": "tfvae.likelihood",
-}
-_MODULES = (
-    "callbacks",
-    "datasets",
-    "diagnostics",
-    "gradients",
-    "likelihood",
-    "networks",
-    "objectives",
-    "plots",
-    "posterior",
-    "pretrained",
-    "recipes",
-    "serving",
-    "strategies",
-    "tuning",
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submodules=[
+        "datasets",
+        "distributions",
+        "figures",
+        "fitting",
+        "inference",
+        "networks",
+        "objectives",
+        "serving",
+        "training",
+        "tuning",
+    ],
+    submod_attrs={
+        "datasets": ["load_dataset"],
+        "fitting": ["callbacks"],
+        "inference": ["log_likelihood"],
+        "serving": ["export_saved_model"],
+        "training": ["load_pretrained"],
+        "vae": ["VAE"],
+    },
 )
-
-__all__ = ["__version__", *_HOMES, *_MODULES]
-
-
-def __getattr__(name):
-    if name in _HOMES:
-        return getattr(importlib.import_module(_HOMES[name]), name)
-    if name in _MODULES:
-        return importlib.import_module(f"tfvae.{name}")
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__():
-    return sorted(__all__)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import keras
 
-from tfvae.errors import InputError
+from tfvae.common.errors import InputError
 
 ImageShape = tuple[int, int, int]
 

@@ -9,10 +9,14 @@ import keras
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfvae import resampling
-from tfvae.backpropagation import with_gradient_of, with_gradient_times, without_gradient
-from tfvae.checks import check_at_least, check_nonnegative, check_one_of, check_positive
-from tfvae.errors import InputError
+from tfvae.common.checks import check_at_least, check_nonnegative, check_one_of, check_positive
+from tfvae.common.errors import InputError
+from tfvae.distributions import resampling
+from tfvae.distributions.backpropagation import (
+    with_gradient_of,
+    with_gradient_times,
+    without_gradient,
+)
 
 tfd = tfp.distributions
 

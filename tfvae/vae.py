@@ -7,13 +7,17 @@ import keras
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfvae import distributions, fitting, networks, objectives, optimizers, shapes
-from tfvae.checks import check_positive
-from tfvae.errors import InputError
-from tfvae.images import check_images
-from tfvae.loops import Inputs, LoopedModel
-from tfvae.metrics import TermMeans
-from tfvae.randomness import next_replica_seed, stateless_seed
+from tfvae import networks, objectives
+from tfvae.common import shapes
+from tfvae.common.checks import check_positive
+from tfvae.common.errors import InputError
+from tfvae.common.images import check_images
+from tfvae.common.seeds import next_replica_seed, stateless_seed
+from tfvae.distributions import factorial as distributions
+from tfvae.fitting import arguments as fitting
+from tfvae.fitting import optimizers
+from tfvae.fitting.loops import Inputs, LoopedModel
+from tfvae.fitting.metrics import TermMeans
 
 tfd = tfp.distributions
 

@@ -55,8 +55,8 @@ def main() -> None:
     arguments = parser.parse_args()
 
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    from tfvae.common.errors import InputError
     from tfvae.datasets import load_dataset
-    from tfvae.errors import InputError
 
     has_model = importlib.util.find_spec("tfvae.vae") is not None
     shared = Path(__file__).parents[3] / "shared" / "data" / "tfds"

@@ -41,7 +41,7 @@ def main():
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     # Untrained networks give uneven weights, which does not matter here.
     warnings.filterwarnings("ignore", message=".*effective sample size")
-    from tfvae.errors import InputError
+    from tfvae.common.errors import InputError
 
     figures = measure_speed(settings)
     try:
@@ -49,7 +49,7 @@ def main():
     except InputError as error:
         print(f"log p(x) of MNIST left out: {error}", file=sys.stderr)
     if settings.json:
-        from tfvae.files import written_whole
+        from tfvae.common.files import written_whole
 
         with written_whole(settings.json) as path:
             path.write_text(json.dumps(figures, indent=1) + "\n")

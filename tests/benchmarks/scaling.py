@@ -28,7 +28,7 @@ def measure(strategy_name: str, batch_size: int, steps: int, epochs: int) -> dic
     import tensorflow as tf
 
     import tfvae
-    from tfvae import strategies
+    from tfvae.training import strategies
 
     strategy = strategies.get(strategy_name)
     keras.utils.set_random_seed(0)
@@ -62,7 +62,7 @@ def measure(strategy_name: str, batch_size: int, steps: int, epochs: int) -> dic
 
 def run_once(name: str, arguments: argparse.Namespace) -> dict:
     """Runs one configuration in processes of its own."""
-    from tfvae.workers import run_local_workers
+    from tfvae.training.local_workers import run_local_workers
 
     strategy, count, threads = CONFIGURATIONS[name]
     environment = {"TF_NUM_INTRAOP_THREADS": threads, "OMP_NUM_THREADS": threads}

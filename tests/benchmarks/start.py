@@ -56,7 +56,7 @@ def main():
         figures = (statistics.median(values), min(values), max(values))
         print(f"{name:46}" + "".join(f"{value:8.2f}" for value in figures))
     if settings.json:
-        from tfvae.files import written_whole
+        from tfvae.common.files import written_whole
 
         with written_whole(settings.json) as path:
             path.write_text(json.dumps(seconds, indent=1) + "\n")
@@ -70,7 +70,7 @@ def keep(seconds, turn, name, value):
 def train():
     """Runs the command, and gives the moments of its lines."""
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-u", "-m", "tfvae", "train", "--epochs", "1"]
+        command = [sys.executable, "-u", "-m", "tfvae.cli", "train", "--epochs", "1"]
         command += ["--num-samples", "1", "--output", Path(folder, "run")]
         started, seen = time.perf_counter(), set()
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:

@@ -97,7 +97,7 @@ def main():
     if hasattr(os, "sched_setaffinity"):  # By which each library chooses its number of threads.
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:NUM_THREADS])
 
-    from tfvae.errors import InputError
+    from tfvae.common.errors import InputError
 
     with tempfile.TemporaryDirectory() as folder:
         contestants = {
@@ -122,7 +122,7 @@ def main():
             for contestant in contestants.values():
                 contestant.stop()
     if settings.json:
-        from tfvae.files import written_whole
+        from tfvae.common.files import written_whole
 
         with written_whole(settings.json) as path:
             path.write_text(json.dumps(figures, indent=1) + "\n")

@@ -10,7 +10,7 @@ import pytest
 from model_server import in_threads, serve, serve_for_real
 
 import tfvae
-from tfvae.errors import InputError
+from tfvae.common.errors import InputError
 from tfvae.serving.client import Client, ServerError
 
 

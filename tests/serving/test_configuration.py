@@ -5,7 +5,7 @@ import pytest
 from google.protobuf import text_format
 from tensorflow_serving.config import model_server_config_pb2
 
-from tfvae.errors import InputError
+from tfvae.common.errors import InputError
 from tfvae.serving.configuration import write_server_configuration
 
 FILES = ["README.md", "batching.config", "compose.yaml", "models.config", "monitoring.config"]

@@ -11,7 +11,7 @@ import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
 import tfvae
-from tfvae.errors import InputError
+from tfvae.common.errors import InputError
 from tfvae.serving import signatures
 from tfvae.serving.versions import versions
 
@@ -313,7 +313,7 @@ def test_what_is_no_model_or_was_never_built_is_refused(tmp_path):
 FULL_DISK = """
 import resource, sys
 import tfvae
-from tfvae.errors import InputError
+from tfvae.common.errors import InputError
 
 vae = tfvae.VAE(latent_dim=2)
 # A file that would grow above the limit fails, as on a full disk.

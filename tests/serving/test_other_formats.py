@@ -5,7 +5,7 @@ import pytest
 
 import tfvae
 from tfvae import networks
-from tfvae.errors import InputError
+from tfvae.common.errors import InputError
 from tfvae.serving import other_formats
 
 TOLERANCE = 1e-4

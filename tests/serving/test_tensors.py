@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from tensorflow.core.framework import tensor_pb2
 
-from tfvae.errors import InputError
+from tfvae.common.errors import InputError
 from tfvae.serving import messages, tensors
 
 DTYPES = [np.float32, np.float64, np.int32, np.int8, np.int64]

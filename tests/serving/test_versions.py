@@ -7,7 +7,7 @@ import pytest
 from model_server import in_threads
 
 import tfvae
-from tfvae.errors import InputError
+from tfvae.common.errors import InputError
 from tfvae.serving.versions import add_version, prune_versions, versions
 
 
@@ -104,7 +104,7 @@ def test_a_target_that_cannot_be_is_refused(tmp_path):
 
 UNWRITABLE = """
 import os, sys
-from tfvae.errors import InputError
+from tfvae.common.errors import InputError
 from tfvae.serving.versions import add_version
 
 os.setuid(65534)

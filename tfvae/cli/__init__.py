@@ -6,7 +6,7 @@ import typer
 
 from tfvae.cli import models, recipes, serve, train, tune  # noqa: F401, each registers its commands
 from tfvae.cli.app import app
-from tfvae.errors import InputError, WorkerLostError
+from tfvae.common.errors import InputError, WorkerLostError
 
 
 def main() -> None:

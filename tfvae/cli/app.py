@@ -13,8 +13,8 @@ from typing import Annotated
 
 import typer
 
-from tfvae.settings import Strategy
-from tfvae.version import __version__
+from tfvae import __version__
+from tfvae.training.settings import Strategy
 
 app = typer.Typer(
     help="Variational autoencoders for Keras and TensorFlow.",
@@ -67,7 +67,7 @@ def start(strategy: Strategy = "auto") -> ModuleType:
     with _quiet_start():
         import tensorflow as tf
 
-        from tfvae import commands
+        from tfvae.cli import commands
 
         # What is said about devices is said when they are first asked for. Several workers must
         # have found each other by then.

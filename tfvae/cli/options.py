@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 import typer.core
 
-from tfvae.settings import Binarization, Strategy
+from tfvae.training.settings import Binarization, Strategy
 
 
 class SeveralValues(typer.core.TyperCommand):

@@ -2,8 +2,8 @@
 
 import typer
 
-from tfvae import recipes
 from tfvae.cli.app import app
+from tfvae.training import recipes
 
 
 @app.command(name="recipes")

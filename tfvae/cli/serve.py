@@ -7,7 +7,7 @@ import typer
 
 from tfvae.cli.app import app, start
 from tfvae.cli.options import DataDirOption, ModelArgument, OverwriteOption, SeveralValues
-from tfvae.errors import InputError
+from tfvae.common.errors import InputError
 
 
 @app.command()

@@ -15,8 +15,8 @@ from tfvae.cli.options import (
     SeveralValues,
     StrategyOption,
 )
-from tfvae.errors import InputError
-from tfvae.settings import (
+from tfvae.common.errors import InputError
+from tfvae.training.settings import (
     NONE,
     Activation,
     Binarization,
@@ -367,9 +367,9 @@ def train(
 
 def _run_local_workers(settings: TrainingSettings, count: int) -> None:
     """Runs this very command in several processes, and exits as they do."""
-    from tfvae import workers
+    from tfvae.training import local_workers as workers
 
     if settings.strategy != "multi_worker":
         raise InputError(f"--local-workers is for --strategy multi_worker; got {settings.strategy}")
-    command = [sys.executable, "-m", "tfvae", *sys.argv[1:]]
+    command = [sys.executable, "-m", "tfvae.cli", *sys.argv[1:]]
     raise typer.Exit(workers.run_local_workers(command, count))

@@ -14,8 +14,13 @@ from tfvae.cli.options import (
     SeveralValues,
     StrategyOption,
 )
-from tfvae.settings import Network, Precision, TrainingSettings
-from tfvae.tuning.settings import SearchAlgorithm, SearchObjective, SearchSettings, SearchSpace
+from tfvae.training.settings import Network, Precision, TrainingSettings
+from tfvae.tuning.search_settings import (
+    SearchAlgorithm,
+    SearchObjective,
+    SearchSettings,
+    SearchSpace,
+)
 
 
 def _searched(help_text: str):

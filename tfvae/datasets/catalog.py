@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import numpy as np
 import tensorflow_datasets as tfds
 
+from tfvae.common.errors import InputError
 from tfvae.datasets.preparation import open_builder, prepare
-from tfvae.errors import InputError
 
 # Data sets that TFDS stores as 0 and 1, although the type of their images goes further.
 MAXIMUM_INTENSITIES = {"binarized_mnist": 1, "dsprites": 1}

@@ -6,6 +6,7 @@ import os
 
 import tensorflow as tf
 
+from tfvae.common.errors import InputError
 from tfvae.datasets.binarization import (
     BINARIZATIONS,
     Binarization,
@@ -19,8 +20,7 @@ from tfvae.datasets.catalog import (
     resolve_split,
 )
 from tfvae.datasets.pipeline import gathered_batches, repeatable_epochs, streamed_batches
-from tfvae.datasets.reading import Conversion, SplitReader
-from tfvae.errors import InputError
+from tfvae.datasets.records import Conversion, SplitReader
 
 BUFFER_FRACTION = 1 / 4  # of the memory limit, for the shuffle buffer of a streamed data set
 

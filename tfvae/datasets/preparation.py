@@ -12,9 +12,9 @@ from pathlib import Path
 
 import tensorflow_datasets as tfds
 
+from tfvae.common.errors import InputError
+from tfvae.common.files import written_whole
 from tfvae.datasets.digits import Digits
-from tfvae.errors import InputError
-from tfvae.files import written_whole
 
 HOW_TO_LIST = 'python -c "import tensorflow_datasets as tfds; print(*tfds.list_builders())"'
 CONNECT_SECONDS = 10

@@ -8,7 +8,7 @@ import grpc
 import numpy as np
 from numpy.typing import ArrayLike
 
-from tfvae.errors import InputError
+from tfvae.common.errors import InputError
 from tfvae.serving import messages, tensors
 
 _SERVICE = "tensorflow.serving.PredictionService"

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 
-from tfvae.errors import InputError
-from tfvae.files import written_whole
+from tfvae.common.errors import InputError
+from tfvae.common.files import written_whole
 from tfvae.serving.versions import versions
 
 _MODELS_CONFIG = "models.config"

@@ -8,8 +8,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tfvae.checks import check_positive
-from tfvae.errors import InputError
+from tfvae.common.checks import check_positive
+from tfvae.common.errors import InputError
 from tfvae.serving import signatures, warmup
 from tfvae.serving.versions import add_version, prune_versions
 from tfvae.vae import VAE

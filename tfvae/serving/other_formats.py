@@ -7,8 +7,8 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
-from tfvae.errors import InputError
-from tfvae.files import written_whole
+from tfvae.common.errors import InputError
+from tfvae.common.files import written_whole
 from tfvae.vae import VAE
 
 

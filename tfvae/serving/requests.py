@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from PIL import Image
 
-from tfvae.errors import InputError
-from tfvae.files import written_whole
+from tfvae.common.errors import InputError
+from tfvae.common.files import written_whole
 from tfvae.serving.client import Client
 
 # By signature: what it takes, in order.
@@ -103,7 +103,7 @@ def write_answer(answer: dict[str, np.ndarray], path: str | os.PathLike) -> Path
                 raise InputError(
                     f"{', '.join(answer)} cannot be drawn: write them to a file that ends in .npz"
                 )
-            from tfvae.figures import image_grid
+            from tfvae.figures.layout import image_grid
 
             grid = image_grid(drawn)
             image = Image.fromarray(grid[..., 0] if grid.shape[-1] == 1 else grid)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from tfvae.errors import InputError
+from tfvae.common.errors import InputError
 from tfvae.serving import messages
 
 # TensorFlow's number of a type, and the field for values that do not come as bytes.

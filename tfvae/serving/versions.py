@@ -8,8 +8,8 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from tfvae.checks import check_positive
-from tfvae.errors import InputError
+from tfvae.common.checks import check_positive
+from tfvae.common.errors import InputError
 
 
 def versions(folder: str | os.PathLike) -> dict[int, Path]:

@@ -9,10 +9,11 @@ import keras
 import keras_tuner
 import tensorflow as tf
 
-from tfvae import networks, objectives, training
-from tfvae.callbacks import KLWarmup
-from tfvae.settings import TrainingSettings
-from tfvae.tuning.settings import SearchSpace
+from tfvae import networks, objectives
+from tfvae.fitting.callbacks import KLWarmup
+from tfvae.training import job as training
+from tfvae.training.settings import TrainingSettings
+from tfvae.tuning.search_settings import SearchSpace
 from tfvae.vae import VAE
 
 Images = Any

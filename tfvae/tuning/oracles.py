@@ -15,7 +15,7 @@ from typing import Any
 import keras_tuner
 from keras_tuner.engine import trial as keras_tuner_trial
 
-from tfvae.files import written_whole
+from tfvae.common.files import written_whole
 
 TrialStatus = keras_tuner_trial.TrialStatus
 ENDED = (TrialStatus.COMPLETED, TrialStatus.FAILED)

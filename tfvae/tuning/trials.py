@@ -16,12 +16,12 @@ import numpy as np
 import tensorflow as tf
 from tensorboard.plugins.hparams import api as hparams
 
-from tfvae import runs
-from tfvae.callbacks import BestWeights
-from tfvae.diagnostics import active_units
-from tfvae.files import written_whole
-from tfvae.likelihood import LowEffectiveSampleSizeWarning, evidence
-from tfvae.progress import Progress
+from tfvae.common.files import written_whole
+from tfvae.fitting.callbacks import BestWeights
+from tfvae.fitting.progress import Progress
+from tfvae.inference.diagnostics import active_units
+from tfvae.inference.marginal_likelihood import LowEffectiveSampleSizeWarning, evidence
+from tfvae.training import runs
 from tfvae.tuning.oracles import FAILURE
 from tfvae.vae import VAE
 

@@ -1,0 +1,228 @@
+"""Runs that are killed and resumed end as if nothing had happened."""
+
+import random
+import time
+
+import forks
+import killed
+import numpy as np
+import pytest
+from killed import EPOCHS
+
+from tfvae.common.errors import InputError
+from tfvae.training import runs
+from tfvae.training.backups import Backup
+from tfvae.training.settings import TrainingSettings
+
+SECONDS_TO_NOTICE = 120  # until a worker must have noticed that another one is gone
+
+
+def train_with_kills(folder, data_dir, strategy, count, num_kills, seed=0):
+    """Kills a training at random moments, and resumes it each time; what it has in the end.
+
+    The first time it is killed, or its chief, before there is a backup; then in later epochs.
+    """
+    generator = random.Random(seed)
+    folder.mkdir()
+    (folder / "hold").touch()
+    longest = 0.0
+    for kill in range(num_kills):
+        # Reads what lies there, which is whole.
+        done = Backup(folder / "backup").initial_epoch
+        assert (done > 0) == (kill > 1)
+        processes = start(folder, data_dir, strategy, count)
+        try:
+            # So that some epochs are left for the other kills.
+            while not (has_backup_after(done, folder) if kill else (folder / "began-0").exists()):
+                assert all(process.is_alive() for process in processes), log_of(folder)
+                time.sleep(0.02)
+            time.sleep(generator.uniform(0, 0.8))
+            victim = generator.choice(processes) if kill else processes[0]
+            victim.kill()
+            victim.join()
+            (folder / "hold").unlink(missing_ok=True)
+            began = time.monotonic()
+            for other in set(processes) - {victim}:
+                other.join(SECONDS_TO_NOTICE)
+                assert other.exitcode not in (None, 0), log_of(folder)
+            longest = max(longest, time.monotonic() - began)
+        finally:
+            forks.end(processes, seconds=0)
+    print(f"{num_kills} kills; the others noticed after {longest:.1f} s at most")
+    (folder / "hold").unlink(missing_ok=True)
+    processes = start(folder, data_dir, strategy, count)
+    assert forks.end(processes) == [0] * len(processes), log_of(folder)
+    with np.load(folder / "result.npz") as result:
+        return dict(result)
+
+
+def start(folder, data_dir, strategy, count):
+    """Starts the processes of a training."""
+    count = count if strategy == "multi_worker" else None
+    return forks.start(killed.main, str(folder), str(data_dir), strategy, logs=folder, count=count)
+
+
+def has_backup_after(epoch, folder):
+    backups = (folder / "backup").glob("epoch-*")
+    return any(path.name > f"epoch-{epoch:06d}" for path in backups)
+
+
+def log_of(folder):
+    return (folder / "log-0.txt").read_text()[-2000:]
+
+
+def check_undisturbed(result, expected):
+    assert len(result["loss"]) == EPOCHS
+    assert result["step"] == expected["step"] == 4 * EPOCHS
+    assert set(result) == set(expected)
+    for name, values in expected.items():
+        np.testing.assert_array_equal(result[name], values, err_msg=name)
+
+
+@pytest.fixture(scope="module")
+def expected_of(digits_data_dir, tmp_path_factory):
+    """The results of undisturbed trainings, by strategy and number of workers."""
+    results = {}
+
+    def expected(strategy, count):
+        if (strategy, count) not in results:
+            folder = tmp_path_factory.mktemp("undisturbed") / strategy
+            results[strategy, count] = train_with_kills(
+                folder, digits_data_dir, strategy, count, num_kills=0
+            )
+        return results[strategy, count]
+
+    return expected
+
+
+@pytest.mark.parametrize(
+    ("strategy", "count", "num_kills"),
+    [
+        ("one_device", 1, 2),
+        ("multi_worker", 2, 2),
+        pytest.param("mirrored", 1, 3, marks=pytest.mark.slow),
+        *(
+            # A training has no more than EPOCHS - 1 epochs to be killed in.
+            pytest.param(*run, 5, marks=pytest.mark.slow, id=f"{run[0]}-5-{i}")
+            for run in (("one_device", 1), ("multi_worker", 2))
+            for i in (1, 2, 3, 4)
+        ),
+    ],
+)
+def test_killed_runs_end_like_undisturbed_ones(
+    strategy, count, num_kills, expected_of, digits_data_dir, tmp_path, request
+):
+    expected = expected_of(strategy, count)
+    seed = request.node.callspec.id
+    result = train_with_kills(tmp_path / "run", digits_data_dir, strategy, count, num_kills, seed)
+    check_undisturbed(result, expected)
+    assert not list((tmp_path / "run").glob("*.npz.*"))
+
+
+def test_backup_of_another_model_is_refused(tmp_path):
+    from test_replicas import IMAGE_SHAPE, small_vae
+
+    images = np.zeros((8, *IMAGE_SHAPE), np.float32)
+    vae = small_vae()
+    vae.compile()
+    vae.fit(images, verbose=0, callbacks=[Backup(tmp_path)])
+    import tfvae
+
+    other = tfvae.VAE(IMAGE_SHAPE, latent_dim=5)
+    other.compile()
+    with pytest.raises(InputError, match="belongs to another model"):
+        other.fit(images, epochs=2, verbose=0, callbacks=[Backup(tmp_path)])
+
+
+def test_only_the_writer_writes_and_remove_removes(tmp_path):
+    from test_replicas import IMAGE_SHAPE, small_vae
+
+    images = np.zeros((8, *IMAGE_SHAPE), np.float32)
+    vae = small_vae()
+    vae.compile()
+    reader = Backup(tmp_path / "backup", writes=False)
+    vae.fit(images, verbose=0, callbacks=[reader])
+    assert not (tmp_path / "backup").exists()
+    assert len(reader.history["loss"]) == 1
+    writer = Backup(tmp_path / "backup")
+    vae.fit(images, epochs=3, verbose=0, callbacks=[writer])
+    assert [path.name for path in (tmp_path / "backup").iterdir()] == ["epoch-000003"]
+    writer.remove()
+    assert not (tmp_path / "backup").exists()
+
+
+def test_runs_that_cannot_be_resumed_are_refused(tmp_path):
+    with pytest.raises(InputError, match="no run to resume"):
+        runs.unfinished_folder(tmp_path)
+    (tmp_path / runs.SETTINGS).write_text(TrainingSettings(latent_dim=7).to_json())
+    assert runs.unfinished_folder(tmp_path)[1].latent_dim == 7
+    # A run of before its recipe had another gradient.
+    (tmp_path / runs.SETTINGS).write_text('{"recipe": "burda2015-iwae", "objective": "iwae"}')
+    assert runs.unfinished_folder(tmp_path)[1].gradient == "plain"
+    (tmp_path / runs.RESULTS).write_text("{}")
+    with pytest.raises(InputError, match="has ended: there is nothing to resume"):
+        runs.unfinished_folder(tmp_path)
+
+
+def test_other_settings_are_another_run(tmp_path):
+    from tfvae.cli import commands
+
+    (tmp_path / runs.SETTINGS).write_text(TrainingSettings(latent_dim=7).to_json())
+    arguments = {
+        "split": None,
+        "num_importance_samples": None,
+        "with_tensorboard": False,
+        "json_file": None,
+    }
+    with pytest.raises(InputError, match=r"another one: dataset is 'digits' .*, latent_dim is 7 t"):
+        commands.train(
+            TrainingSettings(dataset="mnist", latent_dim=8),
+            None,
+            resume=tmp_path,
+            say=print,
+            **arguments,
+        )
+    assert sorted(path.name for path in tmp_path.iterdir()) == [runs.SETTINGS]
+
+
+def test_a_resumed_run_is_evaluated_as_it_was_begun(tmp_path, monkeypatch):
+    from tfvae.cli import commands
+    from tfvae.training import job as training
+
+    begun = runs.Evaluation("validation", 7)
+    runs.write_text(tmp_path / runs.SETTINGS, TrainingSettings().to_json())
+    runs.write_evaluation(tmp_path, begun)
+    asked = []
+
+    def train(settings, folder, *, split, num_importance_samples, **arguments):
+        asked.append((split, num_importance_samples))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(training, "train", train)
+    (tmp_path / runs.BACKUP).mkdir()
+    for given in ((None, None), ("test", None), (None, 3)):
+        with pytest.raises(KeyboardInterrupt):
+            commands.train(
+                TrainingSettings(),
+                None,
+                resume=tmp_path,
+                split=given[0],
+                num_importance_samples=given[1],
+                with_tensorboard=False,
+                json_file=None,
+                say=print,
+            )
+    assert asked == [("validation", 7), ("test", 7), ("validation", 3)]
+    assert runs.read_evaluation(tmp_path / "other") == runs.Evaluation("test", None)
+    (tmp_path / runs.EVALUATION).write_text('{"spl')
+    with pytest.raises(InputError, match=r"evaluation.json is damaged"):
+        runs.read_evaluation(tmp_path)
+
+
+def test_what_a_killed_writer_leaves_is_removed(tmp_path):
+    for name in (".model.keras.abc", "backup/.epoch-000002.abc"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "backup" / "epoch-000001").mkdir()
+    runs.remove_half_written(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["backup"]
+    assert [path.name for path in (tmp_path / "backup").iterdir()] == ["epoch-000001"]

@@ -1,0 +1,78 @@
+"""Several processes on this machine give what one gives."""
+
+import sys
+import time
+import zlib
+
+import forks
+import numpy as np
+import pytest
+import worker
+from model_checks import binary_images
+from test_replicas import IMAGE_SHAPE, trained
+
+import tfvae
+from tfvae.training import local_workers as workers
+
+
+@pytest.fixture(scope="module")
+def images():
+    return binary_images(33, IMAGE_SHAPE)
+
+
+@pytest.fixture(scope="module")
+def one_device(images):
+    return trained(None, images, **worker.compile_arguments())
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_workers_train_like_one_device(count, one_device, images, digits_data_dir, tmp_path):
+    processes = forks.start(
+        worker.main, str(tmp_path), str(digits_data_dir), logs=tmp_path, count=count
+    )
+    assert forks.end(processes) == [0] * count, (tmp_path / "log-0.txt").read_text()[-2000:]
+    results = [dict(np.load(tmp_path / f"{index}.npz")) for index in range(count)]
+
+    # Bit-equal between workers, and close to one device.
+    weights = sorted(name for name in results[0] if name.startswith("weight_"))
+    for name in [*weights, *(name for name in results[0] if name.startswith("log_"))]:
+        for other in results[1:]:
+            np.testing.assert_array_equal(results[0][name], other[name], err_msg=name)
+    vae, history = one_device
+    for name, expected in zip(weights, vae.get_weights(), strict=True):
+        np.testing.assert_allclose(results[0][name], expected, rtol=0, atol=1e-5)
+    for name, values in history.items():
+        np.testing.assert_allclose(results[0][f"log_{name}"], values, rtol=1e-5, err_msg=name)
+    for result in results:
+        expected = vae.predict(images, batch_size=8, verbose=0)
+        np.testing.assert_allclose(result["predicted"], expected, atol=1e-4)
+
+    # Each image is seen by one worker, once an epoch, in the epochs that one process has.
+    data = tfvae.load_dataset(
+        "digits", "validation", batch_size=40, seed=1, shuffle=True, data_dir=digits_data_dir
+    )
+    for epoch in ("first_epoch", "second_epoch"):
+        expected = sorted(
+            zlib.crc32(image.tobytes()) for image in data.unbatch().as_numpy_iterator()
+        )
+        seen = sorted(number for result in results for number in result[epoch])
+        assert seen == expected
+        assert len(seen) == 180
+        assert all(len(result[epoch]) for result in results)
+
+
+def test_failure_of_one_ends_all_and_gives_its_exit_code(monkeypatch):
+    monkeypatch.setattr(workers, "SECONDS_TO_FOLLOW", 0.5)
+    program = (
+        "import json, os, sys, time\n"
+        "if json.loads(os.environ['TF_CONFIG'])['task']['index']: sys.exit(3)\n"
+        "time.sleep(60)"
+    )
+    began = time.monotonic()
+    assert workers.run_local_workers([sys.executable, "-c", program], 2) == 3
+    assert time.monotonic() - began < 30
+
+
+def test_worker_killed_by_a_signal_is_a_failure():
+    program = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
+    assert workers.run_local_workers([sys.executable, "-c", program], 1) == 137

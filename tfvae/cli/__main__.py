@@ -1,0 +1,5 @@
+"""`python -m tfvae.cli` is the `tfvae` command."""
+
+from tfvae.cli import main
+
+main()

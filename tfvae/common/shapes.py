@@ -1,0 +1,62 @@
+"""The shapes that an encoder and a decoder must agree on."""
+
+import keras
+
+from tfvae.common.errors import InputError
+
+ImageShape = tuple[int, int, int]
+
+
+def input_shape(network: keras.Model | None) -> tuple[int, ...] | None:
+    """The shape without the batch of what a network takes, None while that is not known."""
+    shape = getattr(network, "input_shape", None)
+    return None if shape is None or None in shape[1:] else tuple(shape[1:])
+
+
+def latent_dim(
+    encoder: keras.Model | None, decoder: keras.Model | None, image_shape: ImageShape
+) -> int | None:
+    """The number of latent dimensions that the networks have, None where there are none.
+
+    Raises:
+        InputError: If the encoder does not take such images.
+    """
+    if input_shape(decoder) is not None:
+        return input_shape(decoder)[-1]
+    if encoder is not None:
+        return _output_shape("encoder", encoder, image_shape)[-1] // 2
+    return None
+
+
+def check_networks(
+    encoder: keras.Model, decoder: keras.Model, image_shape: ImageShape, latent_dim: int
+) -> None:
+    """Checks that the networks fit each other, and builds those that were not built.
+
+    Args:
+        encoder: From images to `2 * latent_dim` numbers.
+        decoder: From latents to logits of the shape of an image.
+        image_shape: `(height, width, channels)`.
+        latent_dim: The number of latent dimensions.
+
+    Raises:
+        InputError: If one of them takes or gives something else.
+    """
+    for part, network, taken, given, meaning in (
+        ("encoder", encoder, image_shape, (2 * latent_dim,), "2 * latent_dim"),
+        ("decoder", decoder, (latent_dim,), image_shape, "image_shape"),
+    ):
+        output = _output_shape(part, network, taken)
+        if output != given:
+            raise InputError(
+                f"the {part} must give outputs of shape {given} ({meaning}); it gives {output}"
+            )
+
+
+def _output_shape(part, network, shape):
+    """The shape without the batch of what a network gives; builds it where it was not built."""
+    if input_shape(network) not in (None, shape):
+        raise InputError(
+            f"the {part} must take inputs of shape {shape}; it takes {input_shape(network)}"
+        )
+    return tuple(network(keras.Input(shape)).shape[1:])

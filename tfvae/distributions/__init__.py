@@ -1,0 +1,1 @@
+"""What the numbers of a network mean: distributions, their noise and their gradients."""

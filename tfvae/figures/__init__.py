@@ -1,0 +1,1 @@
+"""Pictures of a model and of its training."""

@@ -1,0 +1,246 @@
+"""What TensorBoard shows of a VAE: curves, samples, reconstructions, latents."""
+
+import abc
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+import tensorflow_probability as tfp
+from google.protobuf import text_format
+from numpy.typing import ArrayLike
+from tensorboard.plugins import projector
+
+from tfvae.common.errors import InputError
+from tfvae.common.files import written_whole
+from tfvae.common.images import check_images
+from tfvae.figures.layout import image_grid
+
+tfd = tfp.distributions
+
+
+def tensorboard(
+    log_dir: str | os.PathLike, images: ArrayLike, labels: ArrayLike | None = None
+) -> list[keras.callbacks.Callback]:
+    """Callbacks that write what TensorBoard shows best of a VAE.
+
+    Args:
+        log_dir: Where to; `tensorboard --logdir` reads it.
+        images: `[n, height, width, channels]`, floating, in [0, 1], best from the validation set.
+            The first 32 are reconstructed, the first 1000 are encoded.
+        labels: `[n]`, for the colours of the projector.
+
+    Returns:
+        Callbacks for the curves (runs `train` and `validation`), for samples and reconstructions
+        (run `images`), and for latents (run `latents`). List them after `KLWarmup`, to have the
+        curve of beta.
+
+    Raises:
+        InputError: If there is not one label to an image. From `fit`: if the images do not fit the
+            model.
+
+    Example:
+        >>> vae.fit(images, callbacks=tensorboard("runs/digits/tensorboard", held_out, labels))
+    """
+    return [
+        _Curves(log_dir, write_graph=False),
+        ImageSummaries(Path(log_dir, "images"), images[:32]),
+        LatentSummaries(
+            Path(log_dir, "latents"), images[:1000], None if labels is None else labels[:1000]
+        ),
+    ]
+
+
+class _Curves(keras.callbacks.TensorBoard):
+    """Keras's curves over epochs, and nothing else of it."""
+
+    # Keras makes summaries of every step even where it writes only those of epochs: a quarter of
+    # a millisecond a step, and a wait for the device.
+    on_train_batch_end = keras.callbacks.Callback.on_train_batch_end
+    # It writes the curves of validation a second time, over steps.
+    on_test_end = keras.callbacks.Callback.on_test_end
+
+
+class _Summaries(keras.callbacks.Callback, abc.ABC):
+    """Writes summaries of a model's way with the same images, every so many epochs."""
+
+    def __init__(self, log_dir, images, every):
+        super().__init__()
+        if isinstance(every, bool) or not isinstance(every, int) or every < 1:
+            raise InputError(f"every must be a number of epochs of at least 1; got {every!r}")
+        self.log_dir = Path(log_dir)
+        self.images = images
+        self.every = every
+
+    def set_model(self, model: keras.Model) -> None:
+        """Checks the images, before training starts."""
+        super().set_model(model)
+        self.images = check_images(self.images, model.image_shape)
+        # Images that cannot be drawn are better told of now than at the end of an epoch.
+        image_grid(self.images[:1])
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        """Opens the event file."""
+        self._writer = tf.summary.create_file_writer(os.fspath(self.log_dir))
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Writes the summaries of this epoch, if it is one of those."""
+        diverged = not math.isfinite((logs or {}).get("loss", 0.0))
+        if epoch % self.every == 0 and not diverged:
+            with self._writer.as_default(step=epoch):
+                self._write()
+            self._writer.flush()
+
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+        """Closes the event file."""
+        self._writer.close()
+
+    @abc.abstractmethod
+    def _write(self):
+        """Writes summaries to the default writer, at its step."""
+
+
+class ImageSummaries(_Summaries):
+    """Shows in TensorBoard how samples and reconstructions improve.
+
+    `samples` are the probabilities E[X|z] of the same latents z ~ p(Z) at every epoch, and
+    `reconstructions` has under each row of images E[X|z] at the mean of q(Z|x). TensorBoard keeps
+    ten pictures of each, evenly spread; `tensorboard --samples_per_plugin images=1000` keeps all.
+
+    Args:
+        log_dir: A folder of its own, which TensorBoard calls a run.
+        images: `[n, height, width, channels]`, floating, in [0, 1]: what is reconstructed.
+        every: Write every so many epochs, beginning with the first.
+        num_samples: How many samples.
+        seed: Of the latents of the samples.
+
+    Raises:
+        InputError: If `every` is not positive. From `fit`: if the images do not fit the model, or
+            have neither 1 nor 3 channels.
+    """
+
+    def __init__(
+        self,
+        log_dir: str | os.PathLike,
+        images: ArrayLike,
+        every: int = 1,
+        num_samples: int = 64,
+        seed: int = 0,
+    ):
+        super().__init__(log_dir, images, every)
+        self.num_samples = num_samples
+        self.seed = seed
+
+    def _write(self):
+        samples = self.model.sample(self.num_samples, seed=self.seed, mean=True)
+        tf.summary.image("samples", image_grid(samples)[np.newaxis])
+        tf.summary.image("reconstructions", self._reconstructions()[np.newaxis])
+
+    def _reconstructions(self, columns=8):
+        reconstructions = self.model(self.images, training=False)
+        rows = []
+        for first in range(0, len(self.images), columns):
+            for images in (self.images, reconstructions):
+                row = np.ones((columns, *images.shape[1:]), np.float32)
+                shown = images[first : first + columns]
+                row[: len(shown)] = shown
+                rows.append(row)
+        return image_grid(np.concatenate(rows), columns=columns)
+
+
+class LatentSummaries(_Summaries):
+    """Shows in TensorBoard what the latents hold.
+
+    - Histograms: `kl_per_dimension`, the KL(q(Z_i|x) || p(Z_i)) of each latent dimension, mean
+      over the images, in nats. Dimensions that the model does not use pile up at 0.
+    - Scalars: `active_units`, the number of dimensions whose posterior mean varies over the
+      images with a variance above 0.01.
+    - Projector: the mean of q(Z|x) of every image, with its label and the image itself.
+
+    Args:
+        log_dir: A folder of its own, which TensorBoard calls a run.
+        images: `[n, height, width, channels]`, floating, in [0, 1]; a thousand are enough.
+        labels: `[n]`, numbers or text.
+        every: Write every so many epochs, beginning with the first.
+
+    Raises:
+        InputError: If `every` is not positive, or there is not one label to an image. From `fit`:
+            if the images do not fit the model.
+
+    References:
+        Burda, Grosse and Salakhutdinov. Importance Weighted Autoencoders. 2015. arXiv:1509.00519.
+        (active units)
+    """
+
+    ACTIVE_VARIANCE = 0.01
+    IMAGES_PER_ENCODING = 256
+    THUMBNAIL_SIZE = 64
+
+    def __init__(
+        self,
+        log_dir: str | os.PathLike,
+        images: ArrayLike,
+        labels: ArrayLike | None = None,
+        every: int = 1,
+    ):
+        super().__init__(log_dir, images, every)
+        if labels is not None and np.shape(labels) != (len(images),):
+            raise InputError(
+                f"labels must be one for each of the {len(images)} images; got an array of shape "
+                f"{list(np.shape(labels))}"
+            )
+        self.labels = labels
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        """Opens the event file, and writes of the projector's files those that do not change."""
+        super().on_train_begin(logs)
+        # The projector shows thumbnails and takes no more than 8192 x 8192 pixels of them.
+        stride = math.ceil(max(self.images.shape[1:3]) / self.THUMBNAIL_SIZE)
+        thumbnails = self.images[:, ::stride, ::stride]
+        config = projector.ProjectorConfig()
+        embedding = config.embeddings.add(
+            tensor_name="latent means", tensor_path="latent_means.tsv", metadata_path="labels.tsv"
+        )
+        embedding.sprite.image_path = "images.png"
+        embedding.sprite.single_image_dim.extend([thumbnails.shape[2], thumbnails.shape[1]])
+        labels = range(len(self.images)) if self.labels is None else np.asarray(self.labels)
+        self._write_text("labels.tsv", (" ".join(str(label).split()) for label in labels))
+        with written_whole(self.log_dir / "images.png") as path:
+            keras.utils.save_img(
+                path,
+                image_grid(thumbnails, padding=0),
+                data_format="channels_last",
+                scale=False,
+            )
+        self._write_latent_means(self._posterior().mean())
+        self._write_text("projector_config.pbtxt", [text_format.MessageToString(config)])
+
+    def _write(self):
+        posterior, prior = self._posterior(), self.model.prior
+        kl_per_dimension = tfd.kl_divergence(posterior.distribution, prior.distribution)
+        tf.summary.histogram("kl_per_dimension", tf.reduce_mean(kl_per_dimension, axis=0))
+        means = posterior.mean()
+        active = tf.math.reduce_variance(means, axis=0) > self.ACTIVE_VARIANCE
+        tf.summary.scalar("active_units", tf.math.count_nonzero(active))
+        self._write_latent_means(means)
+
+    def _posterior(self):
+        # In parts: the activations of a convolution over all images at once would fill the memory.
+        parts = [
+            self.model.encode(self.images[first : first + self.IMAGES_PER_ENCODING])
+            for first in range(0, len(self.images), self.IMAGES_PER_ENCODING)
+        ]
+        means = tf.concat([part.mean() for part in parts], axis=0)
+        stddevs = tf.concat([part.stddev() for part in parts], axis=0)
+        return tfd.Independent(tfd.Normal(means, stddevs), reinterpreted_batch_ndims=1)
+
+    def _write_latent_means(self, means):
+        rows = ("\t".join(f"{value:.5g}" for value in row) for row in means.numpy())
+        self._write_text("latent_means.tsv", rows)
+
+    def _write_text(self, name, lines):
+        with written_whole(self.log_dir / name) as path:
+            path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")

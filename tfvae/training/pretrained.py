@@ -1,0 +1,85 @@
+"""The trained models that come with the package."""
+
+import os
+from pathlib import Path
+
+from tfvae.common.checks import near_or_known
+from tfvae.common.errors import InputError
+from tfvae.training import runs
+from tfvae.vae import VAE
+
+# In an installed package, and in its repository.
+_FOLDERS = (
+    Path(__file__).parents[1] / "saved_models",
+    Path(__file__).parents[2] / "saved_models",
+)
+
+
+def names() -> list[str]:
+    """The names of the pretrained models, in alphabetical order."""
+    return sorted(
+        {file.parent.name for folder in _FOLDERS for file in folder.glob("*/model.keras")}
+    )
+
+
+def folder_of(name: str) -> Path:
+    """Where a pretrained model lies, with its card.
+
+    Args:
+        name: One of `names()`.
+
+    Returns:
+        A folder with `model.keras`, `settings.json` and `card/README.md`.
+
+    Raises:
+        InputError: If there is no pretrained model of that name.
+    """
+    if name not in names():
+        raise InputError(
+            f"there is no pretrained model {name!r} (a .keras file of your own is loaded by "
+            f"keras.saving.load_model): {near_or_known(name, names())}"
+        )
+    return next(folder / name for folder in _FOLDERS if (folder / name / runs.MODEL).is_file())
+
+
+def located(model: str | os.PathLike) -> Path:
+    """Where the model lies that a path or the name of a pretrained one stands for.
+
+    Args:
+        model: A `.keras` file, the folder of a run, or one of `names()`, unless there is a file or
+            a folder of that name.
+
+    Returns:
+        The file or the folder.
+
+    Raises:
+        InputError: If there is none of these.
+    """
+    if Path(model).exists():
+        return Path(model)
+    if os.fspath(model) in names():
+        return folder_of(os.fspath(model))
+    raise InputError(
+        f"there is no model {os.fspath(model)!r}: give a .keras file, the folder of a training "
+        f"run, or the name of a pretrained model: {near_or_known(model, names())}"
+    )
+
+
+def load_pretrained(name: str) -> VAE:
+    """Loads a model that comes with the package.
+
+    Args:
+        name: One of `tfvae.training.pretrained.names()`; its card says what it is and how good.
+
+    Returns:
+        The model, not compiled: `compile()` comes before `evaluate` and `fit`, and nothing before
+        `encode`, `decode`, `sample` and the estimators of `log p(x)`.
+
+    Raises:
+        InputError: If there is no pretrained model of that name.
+
+    Example:
+        >>> vae = tfvae.load_pretrained("digits")
+        >>> images = vae.sample(16, seed=0)
+    """
+    return runs.load_vae(folder_of(name))
