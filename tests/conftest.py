@@ -17,6 +17,39 @@ def digits_data_dir(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def tiny_run_lines():
+    """The lines that `tiny_run` has said while it was trained."""
+    return []
+
+
+@pytest.fixture(scope="session")
+def tiny_run(digits_data_dir, tmp_path_factory, tiny_run_lines):
+    """A finished `Run` on the digits, for tests that read its folder; copy the folder to change it.
+
+    Its settings lie in `settings.json`; log p(x) is from 10 samples per image of the test split.
+    """
+    from tfvae import training
+
+    settings = training.TrainingSettings(
+        data_dir=str(digits_data_dir),
+        latent_dim=2,
+        hidden=[16],
+        batch_size=200,
+        epochs=4,
+        warmup_epochs=2,
+        beta=0.5,
+        seed=3,
+    )
+    return training.train(
+        settings,
+        tmp_path_factory.mktemp("tiny_run"),
+        num_importance_samples=10,
+        with_tensorboard=True,
+        say=tiny_run_lines.append,
+    )
+
+
+@pytest.fixture(scope="session")
 def shared_data_dir():
     """A TFDS data directory with mnist and binarized_mnist."""
     candidates = [REPOSITORY.parent / "shared" / "data" / "tfds"]
