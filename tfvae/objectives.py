@@ -11,7 +11,7 @@ import tensorflow_probability as tfp
 
 from tfvae.common.checks import check_at_least, check_nonnegative, check_one_of, check_positive
 from tfvae.common.errors import InputError
-from tfvae.distributions import resampling
+from tfvae.distributions import importance
 from tfvae.distributions.backpropagation import (
     with_gradient_of,
     with_gradient_times,
@@ -286,17 +286,19 @@ class IWAE(Objective):
         if self.num_resampled is None:
             latents = weighted(latents, lambda: tf.nn.softmax(log_weights, axis=0))
             log_likelihood, log_weights = weigh(latents)
-            bound = _log_mean_exp(log_weights)
+            bound = importance.log_mean_weight(log_weights)
         else:
             log_likelihood, log_weights = map(tf.stop_gradient, weigh(tf.stop_gradient(latents)))
             weights = tf.nn.softmax(log_weights, axis=0)
             starts = tfd.Normal(tf.zeros([], noise.dtype), 1.0).cdf(noise[-1, :, 0])
-            chosen = resampling.systematic(weights, starts=starts, num_resampled=self.num_resampled)
-            chosen_weights = resampling.take(weights, chosen=chosen)
-            latents = weighted(resampling.take(latents, chosen=chosen), lambda: chosen_weights)
+            chosen = importance.systematic_resampling(
+                weights, starts=starts, num_resampled=self.num_resampled
+            )
+            chosen_weights = importance.take(weights, chosen=chosen)
+            latents = weighted(importance.take(latents, chosen=chosen), lambda: chosen_weights)
             _, chosen_log_weights = weigh(latents)
             bound = with_gradient_of(
-                _log_mean_exp(log_weights), tf.reduce_mean(chosen_log_weights, axis=0)
+                importance.log_mean_weight(log_weights), tf.reduce_mean(chosen_log_weights, axis=0)
             )
         return Terms(
             bound,
@@ -344,7 +346,9 @@ class ForwardKL(Objective):
         latents = tf.stop_gradient(_reparametrized(posterior, noise))
         log_likelihood = decode(latents).log_prob(images)
         log_joint = log_likelihood + prior.log_prob(latents)
-        bound = _log_mean_exp(log_joint - tf.stop_gradient(posterior.log_prob(latents)))
+        bound = importance.log_mean_weight(
+            log_joint - tf.stop_gradient(posterior.log_prob(latents))
+        )
 
         def divergence(latents):
             # u = p(z|x) / q(z|x), with the bound for the log p(x) that is not known.
@@ -396,9 +400,3 @@ def get(identifier: str | Objective) -> Objective:
 
 def _reparametrized(posterior, noise):
     return posterior.mean() + posterior.stddev() * noise
-
-
-def _log_mean_exp(log_weights):
-    """The log of the mean over the samples, dimension 0."""
-    num_samples = tf.cast(tf.shape(log_weights)[0], log_weights.dtype)
-    return tf.reduce_logsumexp(log_weights, axis=0) - tf.math.log(num_samples)
