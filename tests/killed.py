@@ -12,7 +12,7 @@ import numpy as np
 from test_replicas import small_vae
 
 import tfvae
-from tfvae.common.files import written_whole
+from tfvae.common.files import atomic_write
 from tfvae.fitting.callbacks import BestWeights, KLWarmup
 from tfvae.training import strategies
 from tfvae.training.backups import Backup
@@ -63,7 +63,7 @@ def main(folder, data_dir, strategy_name):
         verbose=0,
     )
     if is_chief:
-        with written_whole(Path(folder) / "result.npz") as path:
+        with atomic_write(Path(folder) / "result.npz") as path:
             weights = {f"weight_{i:03d}": weight for i, weight in enumerate(vae.get_weights())}
             step = vae.optimizer.iterations.numpy()
             best = {"best_epoch": best_weights.best_epoch, "wait": best_weights.wait}

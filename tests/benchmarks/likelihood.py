@@ -49,9 +49,9 @@ def main():
     except InputError as error:
         print(f"log p(x) of MNIST left out: {error}", file=sys.stderr)
     if settings.json:
-        from tfvae.common.files import written_whole
+        from tfvae.common.files import atomic_write
 
-        with written_whole(settings.json) as path:
+        with atomic_write(settings.json) as path:
             path.write_text(json.dumps(figures, indent=1) + "\n")
 
 

@@ -56,9 +56,9 @@ def main():
         figures = (statistics.median(values), min(values), max(values))
         print(f"{name:46}" + "".join(f"{value:8.2f}" for value in figures))
     if settings.json:
-        from tfvae.common.files import written_whole
+        from tfvae.common.files import atomic_write
 
-        with written_whole(settings.json) as path:
+        with atomic_write(settings.json) as path:
             path.write_text(json.dumps(seconds, indent=1) + "\n")
 
 

@@ -122,9 +122,9 @@ def main():
             for contestant in contestants.values():
                 contestant.stop()
     if settings.json:
-        from tfvae.common.files import written_whole
+        from tfvae.common.files import atomic_write
 
-        with written_whole(settings.json) as path:
+        with atomic_write(settings.json) as path:
             path.write_text(json.dumps(figures, indent=1) + "\n")
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tfvae.common.files import written_whole
+from tfvae.common.files import atomic_write
 
 
 @pytest.fixture
@@ -15,7 +15,7 @@ def target(tmp_path):
 
 
 def fail_midway(path, error):
-    with written_whole(path) as beside:
+    with atomic_write(path) as beside:
         beside.write_text("half")
         raise error
 
@@ -25,7 +25,7 @@ def in_folder(folder):
 
 
 def test_file_appears_only_once_it_is_whole(target):
-    with written_whole(target) as beside:
+    with atomic_write(target) as beside:
         beside.write_text("epoch,loss\n")
         assert not target.exists()
         assert beside.name == target.name
@@ -35,7 +35,7 @@ def test_file_appears_only_once_it_is_whole(target):
 
 def test_path_may_be_a_string_in_the_working_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with written_whole("model.keras") as beside:
+    with atomic_write("model.keras") as beside:
         beside.write_bytes(b"weights")
     assert in_folder(tmp_path) == ["model.keras"]
 
@@ -44,7 +44,7 @@ def test_readers_see_the_old_content_until_the_end(target):
     target.parent.mkdir()
     target.write_text("old")
     with target.open() as reader:
-        with written_whole(target) as beside:
+        with atomic_write(target) as beside:
             beside.write_text("new")
             assert target.read_text() == "old"
         assert reader.read() == "old"
@@ -70,7 +70,7 @@ def test_failure_of_a_first_write_leaves_nothing(target):
 def test_block_that_writes_nothing_is_an_error_and_keeps_the_old_content(target):
     target.parent.mkdir()
     target.write_text("old")
-    with pytest.raises(FileNotFoundError), written_whole(target):
+    with pytest.raises(FileNotFoundError), atomic_write(target):
         pass
     assert target.read_text() == "old"
     assert in_folder(target.parent) == ["history.csv"]
@@ -82,7 +82,7 @@ def test_disk_that_takes_no_more_keeps_the_old_content(target):
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
     try:
-        with pytest.raises(OSError, match="File too large"), written_whole(target) as beside:
+        with pytest.raises(OSError, match="File too large"), atomic_write(target) as beside:
             beside.write_bytes(bytes(2000))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
@@ -92,7 +92,7 @@ def test_disk_that_takes_no_more_keeps_the_old_content(target):
 
 def test_folder_is_whole_or_absent(tmp_path):
     version = tmp_path / "digits" / "1"
-    with written_whole(version) as beside:
+    with atomic_write(version) as beside:
         (beside / "variables").mkdir(parents=True)
         (beside / "variables" / "data").write_text("weights")
         assert not version.exists()
@@ -102,7 +102,7 @@ def test_folder_is_whole_or_absent(tmp_path):
 
 def test_half_a_folder_leaves_nothing(tmp_path):
     def fail_in_folder():
-        with written_whole(tmp_path / "1") as beside:
+        with atomic_write(tmp_path / "1") as beside:
             (beside / "variables").mkdir(parents=True)
             raise ValueError("no")
 
@@ -115,7 +115,7 @@ def test_folder_with_content_is_never_replaced(tmp_path):
     version = tmp_path / "1"
     version.mkdir()
     (version / "saved_model.pb").write_text("old")
-    with pytest.raises(OSError, match="not empty"), written_whole(version) as beside:
+    with pytest.raises(OSError, match="not empty"), atomic_write(version) as beside:
         beside.mkdir()
     assert (version / "saved_model.pb").read_text() == "old"
     assert in_folder(tmp_path) == ["1"]
@@ -124,9 +124,9 @@ def test_folder_with_content_is_never_replaced(tmp_path):
 def test_permissions_are_those_of_any_new_file(tmp_path):
     previous = os.umask(0o027)
     try:
-        with written_whole(tmp_path / "file") as beside:
+        with atomic_write(tmp_path / "file") as beside:
             beside.write_text("")
-        with written_whole(tmp_path / "folder") as beside:
+        with atomic_write(tmp_path / "folder") as beside:
             beside.mkdir()
     finally:
         os.umask(previous)
@@ -140,7 +140,7 @@ def test_link_stays_and_what_it_points_to_is_written(tmp_path):
     real.write_text("old")
     link = tmp_path / "settings.json"
     link.symlink_to(real)
-    with written_whole(link) as beside:
+    with atomic_write(link) as beside:
         beside.write_text("new")
     assert link.is_symlink()
     assert real.read_text() == "new"
@@ -152,7 +152,7 @@ def test_pipe_is_written_to_and_not_replaced(tmp_path):
     os.mkfifo(pipe)
     reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
     try:
-        with written_whole(pipe) as beside:
+        with atomic_write(pipe) as beside:
             beside.write_text("{}")
         assert os.read(reader, 10) == b"{}"
     finally:
@@ -177,20 +177,20 @@ def read_only_folder():
 
 
 def test_read_only_folder_raises_and_stays_empty(read_only_folder):
-    with pytest.raises(PermissionError), written_whole(read_only_folder / "model.keras"):
+    with pytest.raises(PermissionError), atomic_write(read_only_folder / "model.keras"):
         pytest.fail("the block must not run: training for nothing is what this prevents")
     assert in_folder(read_only_folder) == []
 
 
 def test_folder_below_a_file_raises(tmp_path):
     (tmp_path / "results").write_text("a file")
-    with pytest.raises(OSError, match="results"), written_whole(tmp_path / "results" / "x.png"):
+    with pytest.raises(OSError, match="results"), atomic_write(tmp_path / "results" / "x.png"):
         pytest.fail("the block must not run")
     assert (tmp_path / "results").read_text() == "a file"
 
 
 def test_long_names_are_written(tmp_path):
     name = "n" * 251 + ".png"
-    with written_whole(tmp_path / name) as beside:
+    with atomic_write(tmp_path / name) as beside:
         beside.write_text("")
     assert in_folder(tmp_path) == [name]

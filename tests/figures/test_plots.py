@@ -373,7 +373,7 @@ def test_a_history_without_epochs_is_refused(columns, message):
 def test_what_was_monitored_must_be_there_and_known():
     with pytest.raises(InputError, match="must have a column 'loss'"):
         plots.training_curves({"elbo": [1.0]}, monitor="val_loss")
-    with pytest.raises(InputError, match="monitor must be 'val_elbo' or 'val_loss'; got 'kl'"):
+    with pytest.raises(InputError, match="monitor must be one of val_elbo, val_loss; got 'kl'"):
         plots.training_curves(history(2), monitor="kl")
 
 

@@ -158,7 +158,7 @@ class TestImageSummaries:
 
     @pytest.mark.parametrize("every", [0, -1, 1.5, True])
     def test_refuses_every(self, tmp_path, every):
-        with pytest.raises(InputError, match=r"every must be a number of epochs of at least 1"):
+        with pytest.raises(InputError, match=r"every must be an integer of at least 1"):
             ImageSummaries(tmp_path, random_images(1), every=every)
 
     def test_refuses_images_that_do_not_fit_the_model(self, tmp_path):

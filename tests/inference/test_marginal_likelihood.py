@@ -392,7 +392,7 @@ class TestBadInput:
             ({"num_samples": 1.5}, "num_samples must be an integer"),
             ({"num_steps": 0, "method": "annealed"}, "num_steps must be an integer"),
             ({"seed": -1}, "seed must be an integer from 0"),
-            ({"method": "magic"}, "method must be one of 'prior', 'importance', 'annealed'"),
+            ({"method": "magic"}, "method must be one of prior, importance, annealed"),
             ({"images": np.zeros((0, *IMAGE_SHAPE))}, "images are empty"),
             ({"images": np.full((2, *IMAGE_SHAPE), 2.0)}, r"floats in \[0, 1\]"),
             ({"images": np.full((2, *IMAGE_SHAPE), 0.5)}, "cross-entropy"),

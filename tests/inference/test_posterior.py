@@ -148,7 +148,11 @@ class TestBadInput:
     @pytest.mark.parametrize(
         ("function", "settings", "message"),
         [
-            (posterior.sample_hmc, {"num_samples": 3}, "num_samples must be at least 4"),
+            (
+                posterior.sample_hmc,
+                {"num_samples": 3},
+                "num_samples must be an integer of at least 4",
+            ),
             (posterior.sample_hmc, {"num_chains": 0}, "num_chains"),
             (posterior.sample_hmc, {"seed": -1}, "seed"),
             (posterior.resample, {"num_proposals": 0}, "num_proposals"),

@@ -138,7 +138,7 @@ def test_no_trial_is_lost_or_repeated_whichever_write_is_cut_off(algorithm, tmp_
         expected = [(2, 16), (2, 32), (4, 16), (4, 32), (8, 16), (8, 32)]
         assert combinations(undisturbed) == expected
 
-    written_whole = oracles.written_whole
+    atomic_write = oracles.atomic_write
     kill_at = 0
     while True:
         folder = tmp_path / f"killed-{kill_at}"
@@ -151,19 +151,19 @@ def test_no_trial_is_lost_or_repeated_whichever_write_is_cut_off(algorithm, tmp_
                 killed = next(writes) == kill_at
                 if killed and when == "before":
                     raise Killed
-                with written_whole(path) as beside:
+                with atomic_write(path) as beside:
                     yield beside
                 if killed:
                     raise Killed
 
-            monkeypatch.setattr(oracles, "written_whole", cut_off)
+            monkeypatch.setattr(oracles, "atomic_write", cut_off)
             try:
                 run_trials(oracle, folder)
                 was_killed = False
             except Killed:
                 was_killed = True
             writes = iter(range(1000))
-            monkeypatch.setattr(oracles, "written_whole", written_whole)
+            monkeypatch.setattr(oracles, "atomic_write", atomic_write)
             if was_killed:
                 oracle = new_oracle(algorithm, folder)
         run_trials(oracle, folder)

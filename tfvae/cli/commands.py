@@ -11,9 +11,9 @@ import numpy as np
 import PIL.Image
 
 from tfvae import serving
-from tfvae.common.checks import check_positive
+from tfvae.common.checks import check_integer
 from tfvae.common.errors import InputError
-from tfvae.common.files import check_free, written_whole
+from tfvae.common.files import atomic_write, check_output_file
 from tfvae.datasets import describe_dataset
 from tfvae.figures.layout import image_grid
 from tfvae.training import job as training
@@ -55,9 +55,9 @@ def train(
         WorkerLostError: If another worker has ended.
         OSError: If something cannot be written.
     """
-    check_free(json_file)
+    check_output_file(json_file)
     if num_importance_samples is not None:
-        check_positive(num_samples=num_importance_samples)
+        num_importance_samples = check_integer("num_samples", num_importance_samples, minimum=1)
     if resume is not None:
         if output is not None:
             raise InputError("a resumed run stays in its folder: leave --output out")
@@ -126,9 +126,9 @@ def evaluate(
         InputError: If something that was given cannot be used.
         OSError: If something cannot be written.
     """
-    check_free(json_file, overwrite=overwrite)
+    check_output_file(json_file, overwrite=overwrite)
     if num_importance_samples is not None:
-        check_positive(num_samples=num_importance_samples)
+        num_importance_samples = check_integer("num_samples", num_importance_samples, minimum=1)
     model = pretrained.located(model)
     settings = _settings(model, **given)
     strategy = strategies.get(settings.strategy)
@@ -173,9 +173,9 @@ def sample(
         InputError: If something that was given cannot be used.
         OSError: If something cannot be written.
     """
-    check_free(output, ".png", ".npy", overwrite=overwrite)
+    check_output_file(output, ".png", ".npy", overwrite=overwrite)
     images = runs.load_vae(pretrained.located(model)).sample(count, seed=seed, mean=mean).numpy()
-    with written_whole(output) as path:
+    with atomic_write(output) as path:
         if output.suffix == ".npy":
             np.save(path, images)
         else:
@@ -201,7 +201,7 @@ def encode(
         InputError: If something that was given cannot be used.
         OSError: If something cannot be written.
     """
-    check_free(output, ".npz", overwrite=overwrite)
+    check_output_file(output, ".npz", overwrite=overwrite)
     model = pretrained.located(model)
     vae = runs.load_vae(model)
     settings = _settings(model, **given)
@@ -215,7 +215,7 @@ def encode(
         for name, values in row.items():
             columns.setdefault(name, []).append(values.numpy())
     arrays = {name: np.concatenate(values) for name, values in columns.items()}
-    with written_whole(output) as path:
+    with atomic_write(output) as path:
         np.savez_compressed(path, **arrays)
     say(f"{len(arrays['mean']):,} images encoded ({', '.join(arrays)})  {output}")
 
@@ -349,7 +349,7 @@ def tune(
     if result is None:
         return
     vae = tuning.load_chosen(hypermodel, folder, result)
-    with written_whole(folder / runs.MODEL) as path:
+    with atomic_write(folder / runs.MODEL) as path:
         vae.save(path)
     known = {field.name for field in dataclasses.fields(settings)}
     chosen = {name: value for name, value in result.chosen.values.items() if name in known}

@@ -11,7 +11,7 @@ from tfvae.common.errors import InputError
 
 
 @contextlib.contextmanager
-def written_whole(path: str | os.PathLike) -> Iterator[Path]:
+def atomic_write(path: str | os.PathLike) -> Iterator[Path]:
     r"""Gives a path to write to, and renames it to `path` once the block has ended well.
 
     The file being written lies in a hidden folder beside its place, under the same name, so that
@@ -31,7 +31,7 @@ def written_whole(path: str | os.PathLike) -> Iterator[Path]:
         OSError: If the place cannot be written.
 
     Example:
-        >>> with written_whole("runs/digits/history.csv") as path:
+        >>> with atomic_write("runs/digits/history.csv") as path:
         ...     path.write_text("epoch,loss\n")
     """
     path = Path(path)
@@ -53,7 +53,7 @@ def written_whole(path: str | os.PathLike) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def check_free(output: Path | None, *suffixes: str, overwrite: bool = False) -> None:
+def check_output_file(output: Path | None, *suffixes: str, overwrite: bool = False) -> None:
     """Checks that a file can be written, before the work is done that it shall hold.
 
     Args:

@@ -3,7 +3,7 @@
 import keras
 import tensorflow as tf
 
-from tfvae.common.errors import InputError
+from tfvae.common.checks import check_seed
 
 
 def stateless_seed(seed: int | None) -> tf.Tensor:
@@ -21,11 +21,7 @@ def stateless_seed(seed: int | None) -> tf.Tensor:
     """
     if seed is None:
         return tf.cast(keras.random.randint((2,), 0, 2**31 - 1), tf.int32)
-    if isinstance(seed, bool) or not hasattr(seed, "__index__") or not 0 <= int(seed) < 2**63:
-        raise InputError(
-            f"seed must be an integer from 0 to 2**63 - 1, or None for a new one; got {seed!r}"
-        )
-    return tf.bitcast(tf.constant(int(seed), tf.int64), tf.int32)
+    return tf.bitcast(tf.constant(check_seed(seed), tf.int64), tf.int32)
 
 
 def next_replica_seed(generator: keras.random.SeedGenerator) -> tf.Tensor:

@@ -13,7 +13,7 @@ from pathlib import Path
 import tensorflow_datasets as tfds
 
 from tfvae.common.errors import InputError
-from tfvae.common.files import written_whole
+from tfvae.common.files import atomic_write
 from tfvae.datasets.digits import Digits
 
 HOW_TO_LIST = 'python -c "import tensorflow_datasets as tfds; print(*tfds.list_builders())"'
@@ -93,7 +93,7 @@ def _prepare_digits(builder: Digits) -> None:
     """
     silence = io.StringIO()
     try:
-        with written_whole(builder.data_path) as place:
+        with atomic_write(builder.data_path) as place:
             beside = Digits(data_dir=place.parent / "prepared")
             with contextlib.redirect_stdout(silence), contextlib.redirect_stderr(silence):
                 beside.download_and_prepare()

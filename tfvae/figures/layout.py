@@ -17,7 +17,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 
 from tfvae.common.errors import InputError
-from tfvae.common.files import written_whole
+from tfvae.common.files import atomic_write
 
 WIDTH = 8.0
 """Width of a figure in inches: 800 pixels at the 100 dpi for which its fonts are chosen."""
@@ -50,7 +50,7 @@ def save_figure(figure: Figure, path: str | os.PathLike) -> None:
             f"a figure cannot be written to {os.fspath(path)!r}: "
             f"end the name with one of {', '.join('.' + name for name in sorted(formats))}"
         )
-    with written_whole(path) as beside:
+    with atomic_write(path) as beside:
         figure.savefig(beside, dpi=DOTS_PER_INCH)
 
 

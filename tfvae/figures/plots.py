@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Circle
 from numpy.typing import ArrayLike
 
-from tfvae.common.checks import check_one_of
+from tfvae.common.checks import check_choice
 from tfvae.common.errors import InputError
 from tfvae.figures.layout import (
     GREY,
@@ -277,7 +277,7 @@ def training_curves(history: Mapping[str, Sequence[float]], *, monitor: str = "v
         InputError: If there is no epoch, no column `elbo` (or `loss`, where that is monitored), the
             columns differ in length, or `monitor` is another.
     """
-    check_one_of(("val_elbo", "val_loss"), monitor=monitor)
+    check_choice("monitor", monitor, ("val_elbo", "val_loss"))
     titles = {"elbo": "ELBO", "reconstruction": "reconstruction", "kl": "KL"}
     if monitor == "val_loss":
         titles = {"loss": "objective", **titles}

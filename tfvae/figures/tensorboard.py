@@ -14,8 +14,9 @@ from google.protobuf import text_format
 from numpy.typing import ArrayLike
 from tensorboard.plugins import projector
 
+from tfvae.common.checks import check_integer
 from tfvae.common.errors import InputError
-from tfvae.common.files import written_whole
+from tfvae.common.files import atomic_write
 from tfvae.common.images import check_images
 from tfvae.figures.layout import image_grid
 
@@ -69,11 +70,9 @@ class _Summaries(keras.callbacks.Callback, abc.ABC):
 
     def __init__(self, log_dir, images, every):
         super().__init__()
-        if isinstance(every, bool) or not isinstance(every, int) or every < 1:
-            raise InputError(f"every must be a number of epochs of at least 1; got {every!r}")
         self.log_dir = Path(log_dir)
         self.images = images
-        self.every = every
+        self.every = check_integer("every", every, minimum=1)
 
     def set_model(self, model: keras.Model) -> None:
         """Checks the images, before training starts."""
@@ -208,7 +207,7 @@ class LatentSummaries(_Summaries):
         embedding.sprite.single_image_dim.extend([thumbnails.shape[2], thumbnails.shape[1]])
         labels = range(len(self.images)) if self.labels is None else np.asarray(self.labels)
         self._write_text("labels.tsv", (" ".join(str(label).split()) for label in labels))
-        with written_whole(self.log_dir / "images.png") as path:
+        with atomic_write(self.log_dir / "images.png") as path:
             keras.utils.save_img(
                 path,
                 image_grid(thumbnails, padding=0),
@@ -242,5 +241,5 @@ class LatentSummaries(_Summaries):
         self._write_text("latent_means.tsv", rows)
 
     def _write_text(self, name, lines):
-        with written_whole(self.log_dir / name) as path:
+        with atomic_write(self.log_dir / name) as path:
             path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")

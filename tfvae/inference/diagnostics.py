@@ -8,8 +8,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 from numpy.typing import ArrayLike
 
-from tfvae.common.checks import check_positive
-from tfvae.common.errors import InputError
+from tfvae.common.checks import check_integer
 from tfvae.common.seeds import stateless_seed
 from tfvae.inference.marginal_likelihood import evidence
 from tfvae.vae import VAE
@@ -122,9 +121,7 @@ def kl_parts(
         Chen et al. Isolating Sources of Disentanglement in Variational Autoencoders. 2018.
         arXiv:1802.04942.
     """
-    check_positive(num_samples=num_samples)
-    if num_samples < 2:
-        raise InputError("num_samples must be at least 2, or there is no standard error; got 1")
+    num_samples = check_integer("num_samples", num_samples, minimum=2)
     order_seed, latent_seed = tf.unstack(
         tf.random.experimental.stateless_split(stateless_seed(seed), 2)
     )

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfvae import objectives
-from tfvae.common.checks import check_at_least
+from tfvae.common.checks import check_integer
 from tfvae.common.errors import InputError
 from tfvae.common.images import check_images
 from tfvae.common.seeds import stateless_seed
@@ -83,7 +83,7 @@ def gradient_variance(
         Rainforth et al. Tighter Variational Bounds are Not Necessarily Better. 2018.
         arXiv:1802.04537 (the signal-to-noise ratio).
     """
-    check_at_least(4, num_draws=num_draws)
+    num_draws = check_integer("num_draws", num_draws, minimum=4)
     num_groups = min(num_draws // 2, _MOST_GROUPS)
     moments = {}
     for draw, gradients in enumerate(gradient_draws(vae, images, objective, num_draws, seed)):

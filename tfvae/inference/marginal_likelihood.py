@@ -8,8 +8,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfvae.common.checks import check_positive
-from tfvae.common.errors import InputError
+from tfvae.common.checks import check_choice, check_integer
 from tfvae.common.seeds import stateless_seed
 from tfvae.inference import annealing
 from tfvae.inference.importance import (
@@ -158,12 +157,10 @@ def log_likelihood(
         Wu et al. On the Quantitative Analysis of Decoder-Based Generative Models. 2016.
         arXiv:1611.04273.
     """
-    if method not in DEFAULT_NUM_SAMPLES:
-        raise InputError(
-            f"method must be one of {', '.join(map(repr, DEFAULT_NUM_SAMPLES))}; got {method!r}"
-        )
+    check_choice("method", method, DEFAULT_NUM_SAMPLES)
     num_samples = DEFAULT_NUM_SAMPLES[method] if num_samples is None else num_samples
-    check_positive(num_samples=num_samples, num_steps=num_steps)
+    num_samples = check_integer("num_samples", num_samples, minimum=1)
+    num_steps = check_integer("num_steps", num_steps, minimum=1)
     if method == "annealed":
         steps = tf.constant(num_steps)
 
@@ -213,7 +210,7 @@ def evidence(
     Warns:
         LowEffectiveSampleSizeWarning: As `log_likelihood` does.
     """
-    check_positive(num_samples=num_samples)
+    num_samples = check_integer("num_samples", num_samples, minimum=1)
     given = None if posterior is None else parameters_of(posterior)
 
     def estimate(part, seed, parameters=None):
@@ -266,9 +263,10 @@ def sandwich(
         Grosse et al. Sandwiching the marginal likelihood using bidirectional Monte Carlo. 2015.
         arXiv:1511.02543.
     """
-    if start not in ("encoder", "prior"):
-        raise InputError(f"start must be 'encoder' or 'prior'; got {start!r}")
-    check_positive(num_images=num_images, num_samples=num_samples, num_steps=num_steps)
+    check_choice("start", start, ("encoder", "prior"))
+    num_images = check_integer("num_images", num_images, minimum=1)
+    num_samples = check_integer("num_samples", num_samples, minimum=1)
+    num_steps = check_integer("num_steps", num_steps, minimum=1)
     latent_seed, pixel_seed, chain_seed = tf.unstack(
         tf.random.experimental.stateless_split(stateless_seed(seed), 3)
     )

@@ -6,8 +6,7 @@ import keras
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfvae.common.checks import check_positive
-from tfvae.common.errors import InputError
+from tfvae.common.checks import check_integer
 from tfvae.common.images import check_binary_images
 from tfvae.common.seeds import stateless_seed
 from tfvae.distributions import factorial as distributions
@@ -121,14 +120,10 @@ def sample_hmc(
         Hoffman and Gelman. The No-U-Turn Sampler: Adaptively Setting Path Lengths in Hamiltonian
         Monte Carlo. 2011. arXiv:1111.4246.
     """
-    check_positive(
-        num_samples=num_samples, num_chains=num_chains, num_burnin_steps=num_burnin_steps
-    )
-    if num_samples < 4:
-        raise InputError(
-            f"num_samples must be at least 4, or halves of chains cannot be compared; "
-            f"got {num_samples}"
-        )
+    # Halves of chains are compared, and each needs a variance.
+    num_samples = check_integer("num_samples", num_samples, minimum=4)
+    num_chains = check_integer("num_chains", num_chains, minimum=1)
+    num_burnin_steps = check_integer("num_burnin_steps", num_burnin_steps, minimum=1)
     counts = tf.constant(num_samples), tf.constant(num_burnin_steps)
 
     def sample(part, seed):
@@ -173,7 +168,8 @@ def resample(
     References:
         Rubin. Using the SIR algorithm to simulate posterior distributions. 1988.
     """
-    check_positive(num_samples=num_samples, num_proposals=num_proposals)
+    num_samples = check_integer("num_samples", num_samples, minimum=1)
+    num_proposals = check_integer("num_proposals", num_proposals, minimum=1)
 
     def choose(part, seed):
         proposal_seed, choice_seed = tf.unstack(tf.random.experimental.stateless_split(seed, 2))
@@ -248,7 +244,8 @@ def refine(
     References:
         Cremer et al. Inference Suboptimality in Variational Autoencoders. 2018. arXiv:1801.03558.
     """
-    check_positive(num_steps=num_steps, num_samples=num_samples)
+    num_steps = check_integer("num_steps", num_steps, minimum=1)
+    num_samples = check_integer("num_samples", num_samples, minimum=1)
 
     def ascend(part, seed):
         parameters = tf.Variable(tf.cast(vae.encoder(part), vae.distribution_dtype))

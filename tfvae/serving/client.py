@@ -8,6 +8,7 @@ import grpc
 import numpy as np
 from numpy.typing import ArrayLike
 
+from tfvae.common.checks import check_integer
 from tfvae.common.errors import InputError
 from tfvae.serving import messages, tensors
 
@@ -119,20 +120,16 @@ class Client:
             raise InputError(f"model must be the name of a served model; got {model!r}")
         if version is not None and version_label is not None:
             raise InputError("give a version or a version label, not both")
-        if version is not None and (not isinstance(version, int) or version < 0):
-            raise InputError(f"version must be a number of at least 0; got {version!r}")
+        if version is not None:
+            version = check_integer("version", version, minimum=0)
         if not timeout > 0:
             raise InputError(f"timeout must be a number of seconds above 0; got {timeout!r}")
-        if not isinstance(max_batch_size, int) or max_batch_size < 1:
-            raise InputError(
-                f"max_batch_size must be an integer of at least 1; got {max_batch_size!r}"
-            )
         self.address = host if ":" in host else f"{host}:{port}"
         self.model = model
         self.version = version
         self.version_label = version_label
         self.timeout = timeout
-        self.max_batch_size = max_batch_size
+        self.max_batch_size = check_integer("max_batch_size", max_batch_size, minimum=1)
         options = [
             ("grpc.service_config", json.dumps(_RETRIES)),
             # A batch of large images is larger than gRPC's own bound of 4 MB.

@@ -6,7 +6,7 @@ from importlib import resources
 from pathlib import Path
 
 from tfvae.common.errors import InputError
-from tfvae.common.files import written_whole
+from tfvae.common.files import atomic_write
 from tfvae.serving.versions import versions
 
 _MODELS_CONFIG = "models.config"
@@ -47,7 +47,7 @@ def write_server_configuration(
         if path.exists() and not overwrite:
             continue
         try:
-            with written_whole(path) as beside:
+            with atomic_write(path) as beside:
                 beside.write_text(text, "utf-8")
         except OSError as error:
             raise InputError(f"{path} cannot be written: {error.strerror or error}") from error

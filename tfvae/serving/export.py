@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tfvae.common.checks import check_positive
+from tfvae.common.checks import check_choice, check_integer
 from tfvae.common.errors import InputError
 from tfvae.serving import signatures, warmup
 from tfvae.serving.versions import add_version, prune_versions
@@ -52,15 +52,15 @@ def export_saved_model(
         PosixPath('saved_models/mnist/1')
     """
     _check_model(vae)
-    if image_dtype not in signatures.IMAGE_DTYPES:
-        raise InputError(
-            f"image_dtype must be one of {', '.join(signatures.IMAGE_DTYPES)}; got {image_dtype!r}"
-        )
-    check_positive(num_importance_samples=num_importance_samples)
-    for batch_size in warmup_batch_sizes:
-        check_positive(**{"each of warmup_batch_sizes": batch_size})
+    check_choice("image_dtype", image_dtype, signatures.IMAGE_DTYPES)
+    num_importance_samples = check_integer(
+        "num_importance_samples", num_importance_samples, minimum=1
+    )
+    warmup_batch_sizes = [
+        check_integer("each of warmup_batch_sizes", size, minimum=1) for size in warmup_batch_sizes
+    ]
     if prune is not None:
-        check_positive(prune=prune)
+        prune = check_integer("prune", prune, minimum=1)
 
     def write(path):
         _write(

@@ -8,7 +8,7 @@ import keras
 import tensorflow as tf
 
 from tfvae.common.errors import InputError
-from tfvae.common.files import written_whole
+from tfvae.common.files import atomic_write
 from tfvae.vae import VAE
 
 
@@ -106,7 +106,7 @@ def _export(vae, folder, *, keras_format, suffix):
     for model, inputs in parts:
         path = Path(folder) / f"{model.name}{suffix}"
         try:
-            with written_whole(path) as beside:
+            with atomic_write(path) as beside:
                 model.export(
                     str(beside), format=keras_format, input_signature=[inputs], verbose=False
                 )

@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 from PIL import Image
 
 from tfvae.common.errors import InputError
-from tfvae.common.files import written_whole
+from tfvae.common.files import atomic_write
 from tfvae.serving.client import Client
 
 # By signature: what it takes, in order.
@@ -115,7 +115,7 @@ def write_answer(answer: dict[str, np.ndarray], path: str | os.PathLike) -> Path
 
 def _write(path, write):
     try:
-        with written_whole(path) as beside:
+        with atomic_write(path) as beside:
             write(beside)
     except OSError as error:
         raise InputError(f"{path} cannot be written: {error.strerror or error}") from error

@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from tfvae.common.checks import check_positive
+from tfvae.common.checks import check_integer
 from tfvae.common.errors import InputError
 
 
@@ -102,7 +102,7 @@ def prune_versions(folder: str | os.PathLike, keep: int) -> list[int]:
         InputError: If `keep` is not a positive integer, as `versions` does, or if a version
             cannot be deleted.
     """
-    check_positive(**{"the number of versions to keep": keep})
+    keep = check_integer("the number of versions to keep", keep, minimum=1)
     folder = Path(folder)
     oldest = list(versions(folder).items())[:-keep]
     for _, path in oldest:

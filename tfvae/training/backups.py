@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from tfvae.common.errors import InputError
-from tfvae.common.files import written_whole
+from tfvae.common.files import atomic_write
 from tfvae.fitting.callbacks import BestWeights
 
 STATE = "state.json"
@@ -88,7 +88,7 @@ class Backup(keras.callbacks.Callback):
             self.history.setdefault(name, []).append(float(value))
         if not self.writes:
             return
-        with written_whole(self.folder / f"epoch-{epoch + 1:06d}") as path:
+        with atomic_write(self.folder / f"epoch-{epoch + 1:06d}") as path:
             keras_backup = keras.callbacks.BackupAndRestore(str(path))
             keras_backup.set_model(self.model)
             keras_backup.on_epoch_end(epoch)

@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from tfvae import networks, objectives
 from tfvae.common.errors import InputError, WorkerLostError
-from tfvae.common.files import written_whole
+from tfvae.common.files import atomic_write
 from tfvae.datasets import describe_dataset
 from tfvae.figures import plots
 from tfvae.figures.layout import save_figure
@@ -159,7 +159,7 @@ def train(
     if not is_chief:
         return None
     history = backup.history
-    with written_whole(folder / runs.MODEL) as path:
+    with atomic_write(folder / runs.MODEL) as path:
         vae.save(path)
     runs.write_history(folder / runs.HISTORY, history)
     seconds = backup.seconds

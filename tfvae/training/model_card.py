@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tfvae import __version__
 from tfvae.common.errors import InputError
-from tfvae.common.files import written_whole
+from tfvae.common.files import atomic_write
 from tfvae.vae import VAE
 
 _PACKAGES = ("tensorflow", "keras", "tensorflow-probability", "numpy")
@@ -57,7 +57,7 @@ def write_model_card(
             sections=sections or {},
             pictures=sorted(path.parent.glob("*.png")),
         )
-        with written_whole(path) as beside:
+        with atomic_write(path) as beside:
             beside.write_text(card, "utf-8")
     except OSError as error:
         raise InputError(f"{path} cannot be written: {error.strerror or error}") from error

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from tfvae.common.checks import near_or_known
+from tfvae.common.checks import suggestion
 from tfvae.common.errors import InputError
 from tfvae.training import runs
 from tfvae.vae import VAE
@@ -37,7 +37,7 @@ def folder_of(name: str) -> Path:
     if name not in names():
         raise InputError(
             f"there is no pretrained model {name!r} (a .keras file of your own is loaded by "
-            f"keras.saving.load_model): {near_or_known(name, names())}"
+            f"keras.saving.load_model): {suggestion(name, names())}"
         )
     return next(folder / name for folder in _FOLDERS if (folder / name / runs.MODEL).is_file())
 
@@ -61,7 +61,7 @@ def located(model: str | os.PathLike) -> Path:
         return folder_of(os.fspath(model))
     raise InputError(
         f"there is no model {os.fspath(model)!r}: give a .keras file, the folder of a training "
-        f"run, or the name of a pretrained model: {near_or_known(model, names())}"
+        f"run, or the name of a pretrained model: {suggestion(model, names())}"
     )
 
 

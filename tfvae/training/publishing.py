@@ -9,7 +9,7 @@ from typing import Any
 
 from tfvae import serving
 from tfvae.common.errors import InputError
-from tfvae.common.files import written_whole
+from tfvae.common.files import atomic_write
 from tfvae.datasets import describe_dataset
 from tfvae.training import initialization, pretrained, recipes, runs, splits
 from tfvae.training import job as training
@@ -71,7 +71,7 @@ def publish(
     vae = _without_optimizer(runs.load_vae(run))
     results = _results_on_test(vae, settings, run)
     folder.mkdir(parents=True, exist_ok=True)
-    with written_whole(folder / runs.MODEL) as path:
+    with atomic_write(folder / runs.MODEL) as path:
         vae.save(path)
     settings_of_all = _portable(settings)
     runs.write_text(folder / runs.SETTINGS, settings_of_all.to_json())
@@ -79,7 +79,7 @@ def publish(
     (folder / "card").mkdir(exist_ok=True)
     for picture in PICTURES:
         if (run / f"{picture}.png").is_file():
-            with written_whole(folder / "card" / f"{picture}.png") as path:
+            with atomic_write(folder / "card" / f"{picture}.png") as path:
                 shutil.copyfile(run / f"{picture}.png", path)
     names = [name for key in NUMBERS for name in (key, f"{key}_stderr") if name in results]
     return serving.write_model_card(

@@ -11,7 +11,7 @@ from pathlib import Path
 import keras
 
 from tfvae.common.errors import InputError
-from tfvae.common.files import written_whole
+from tfvae.common.files import atomic_write
 from tfvae.training.settings import TrainingSettings
 from tfvae.vae import VAE
 
@@ -101,7 +101,7 @@ def unfinished_folder(path: str | os.PathLike) -> tuple[Path, TrainingSettings]:
 
 
 def remove_half_written(folder: Path) -> None:
-    """Removes the hidden folders that `written_whole` leaves where it was killed.
+    """Removes the hidden folders that `atomic_write` leaves where it was killed.
 
     Args:
         folder: The folder of a run that nobody is writing to.
@@ -168,7 +168,7 @@ def remove_unfinished(folder: Path) -> None:
 
 def write_text(file: Path, text: str) -> None:
     """Writes a text file whole."""
-    with written_whole(file) as path:
+    with atomic_write(file) as path:
         path.write_text(text, encoding="utf-8")
 
 
@@ -199,7 +199,7 @@ def write_history(file: Path, history: dict[str, list[float]]) -> None:
         file: The CSV file.
         history: The logs by name, a value an epoch.
     """
-    with written_whole(file) as path, path.open("w", encoding="utf-8", newline="") as lines:
+    with atomic_write(file) as path, path.open("w", encoding="utf-8", newline="") as lines:
         writer = csv.writer(lines)
         writer.writerow(["epoch", *history])
         for epoch, row in enumerate(zip(*history.values(), strict=True), start=1):

@@ -9,7 +9,7 @@ import tomllib
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from tfvae.common.checks import near_or_known
+from tfvae.common.checks import suggestion
 from tfvae.common.errors import InputError
 from tfvae.training import recipes
 
@@ -390,6 +390,6 @@ def _read(file):
     known = [field.name for field in dataclasses.fields(TrainingSettings)]
     for name in settings:
         if name not in known:
-            advice = near_or_known(name, known)
+            advice = suggestion(name, known)
             raise InputError(f"{file} has an unknown setting {name!r}: {advice}")
     return settings

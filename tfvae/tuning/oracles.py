@@ -15,7 +15,7 @@ from typing import Any
 import keras_tuner
 from keras_tuner.engine import trial as keras_tuner_trial
 
-from tfvae.common.files import written_whole
+from tfvae.common.files import atomic_write
 
 TrialStatus = keras_tuner_trial.TrialStatus
 ENDED = (TrialStatus.COMPLETED, TrialStatus.FAILED)
@@ -43,11 +43,11 @@ class DurableOracle(keras_tuner.Oracle):
 
     def save(self) -> None:
         """Writes the state."""
-        with written_whole(self._get_oracle_fname()) as path:
+        with atomic_write(self._get_oracle_fname()) as path:
             super(keras_tuner.Oracle, self).save(str(path))
 
     def _save_trial(self, trial):
-        with written_whole(Path(self._get_trial_dir(trial.trial_id), "trial.json")) as path:
+        with atomic_write(Path(self._get_trial_dir(trial.trial_id), "trial.json")) as path:
             trial.save(str(path))
 
     # A state that is right after any end.

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tfvae.common.errors import InputError
-from tfvae.common.files import written_whole
+from tfvae.common.files import atomic_write
 from tfvae.figures.layout import save_figure
 from tfvae.tuning import figure as drawing
 from tfvae.tuning.oracles import ENDED, TrialStatus
@@ -284,7 +284,7 @@ def _write_table(trials, file):
         header += [f"val_{term}", f"val_{term}_stderr", f"val_{term}_stddev_over_executions"]
     means = ["active_units", "effective_sample_size", "parameters", "epochs", "best_epoch"]
     header += [*means, "seconds", "failure"]
-    with written_whole(file) as path, path.open("w", encoding="utf-8", newline="") as lines:
+    with atomic_write(file) as path, path.open("w", encoding="utf-8", newline="") as lines:
         writer = csv.DictWriter(lines, header, restval="")
         writer.writeheader()
         for trial in trials:

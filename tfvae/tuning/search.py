@@ -13,7 +13,7 @@ import keras_tuner
 import tensorflow as tf
 from tensorboard.plugins.hparams import api as hparams
 
-from tfvae.common.checks import check_positive
+from tfvae.common.checks import check_integer
 from tfvae.common.errors import InputError
 from tfvae.datasets import describe_dataset
 from tfvae.training import runs, splits, strategies
@@ -310,7 +310,7 @@ def continue_search(folder: Path) -> None:
 
 
 def _search_in_processes(hypermodel, settings, folder, num_workers, say):
-    check_positive(workers=num_workers)
+    num_workers = check_integer("workers", num_workers, minimum=1)
     hp = _hyperparameters_of_a_build(hypermodel)
     definition = _definition(hypermodel, settings)
     _check_definition(folder, definition)

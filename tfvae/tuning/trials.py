@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 from tensorboard.plugins.hparams import api as hparams
 
-from tfvae.common.files import written_whole
+from tfvae.common.files import atomic_write
 from tfvae.fitting.callbacks import BestWeights
 from tfvae.fitting.progress import Progress
 from tfvae.inference.diagnostics import active_units
@@ -164,7 +164,7 @@ class TrialTuner(keras_tuner.Tuner):
             "best_epoch": best_weights.best_epoch + 1,
             **evaluate(vae, validation_images, self._num_importance_samples, settings.seed),
         }
-        with written_whole(_weights_file(folder, execution)) as path:
+        with atomic_write(_weights_file(folder, execution)) as path:
             vae.save_weights(path)
         record["seconds"] = time.perf_counter() - began
         _write_summaries(

@@ -6,7 +6,7 @@ import tomllib
 from importlib import resources
 from typing import Any
 
-from tfvae.common.checks import near_or_known
+from tfvae.common.checks import suggestion
 from tfvae.common.errors import InputError
 
 _SUFFIX = ".toml"
@@ -105,7 +105,7 @@ def load(name: str) -> Recipe:
     """
     known = names()
     if name not in known:
-        raise InputError(f"there is no recipe {name!r}: {near_or_known(name, known)}")
+        raise InputError(f"there is no recipe {name!r}: {suggestion(name, known)}")
     text = resources.files(__package__).joinpath(name + _SUFFIX).read_text(encoding="utf-8")
     content = tomllib.loads(text)
     paper = Paper(**content.pop("paper"))
