@@ -19,11 +19,17 @@ tfd = tfp.distributions
 IMAGE_SHAPE = (2, 2, 1)
 IMAGES = np.array([[1, 0, 1, 1], [0, 0, 1, 0], [1, 1, 1, 0]], np.float64).reshape(-1, *IMAGE_SHAPE)
 ALL_OBJECTIVES = [
-    ELBO(beta=0.5, num_samples=3, analytic_kl=False, free_bits=0.25, gradient="score_function"),
+    ELBO(
+        beta=0.5,
+        num_samples=3,
+        analytic_kl=False,
+        free_bits=0.25,
+        gradient_estimator="score_function",
+    ),
     ELBO(),
-    IWAE(num_samples=7, gradient="doubly_reparametrized"),
+    IWAE(num_samples=7, gradient_estimator="doubly_reparameterized"),
     IWAE(num_samples=4),
-    IWAE(num_samples=5, gradient="doubly_reparametrized", num_resampled=2),
+    IWAE(num_samples=5, gradient_estimator="doubly_reparameterized", num_resampled=2),
     ForwardKL(num_samples=6),
 ]
 BY_CLASS = pytest.mark.parametrize(
@@ -159,8 +165,8 @@ def test_latents_of_several_samples_are_decoded_as_one_by_one():
 def test_one_importance_sample_gives_the_monte_carlo_elbo():
     vae = small_vae(latent_dim=2)
     elbo = terms_of(vae, ELBO(analytic_kl=False)).objective
-    for gradient in ("plain", "doubly_reparametrized"):
-        bound = terms_of(vae, IWAE(num_samples=1, gradient=gradient)).objective
+    for gradient in ("reparameterized", "doubly_reparameterized"):
+        bound = terms_of(vae, IWAE(num_samples=1, gradient_estimator=gradient)).objective
         np.testing.assert_allclose(bound, elbo, rtol=1e-12)
 
 
@@ -193,13 +199,13 @@ def test_importance_weighted_bound_grows_towards_log_evidence():
     np.testing.assert_allclose(many, log_evidence, atol=0.03)
 
 
-@pytest.mark.parametrize("gradient", ["plain", "doubly_reparametrized"])
+@pytest.mark.parametrize("gradient", ["reparameterized", "doubly_reparameterized"])
 @pytest.mark.parametrize("num_samples", [1, 5, 50])
 def test_importance_weighted_bound_of_the_posterior_is_exact_at_every_draw(num_samples, gradient):
     vae = vae_of_known_posterior()
     log_evidence = vae.decode(tf.zeros([1, 2], tf.float64)).log_prob(IMAGES)
     for seed in range(3):
-        terms = terms_of(vae, IWAE(num_samples=num_samples, gradient=gradient), seed=seed)
+        terms = terms_of(vae, IWAE(num_samples=num_samples, gradient_estimator=gradient), seed=seed)
         np.testing.assert_allclose(terms.objective, log_evidence, rtol=1e-12)
 
 
@@ -221,10 +227,10 @@ def test_forward_kl_objective_is_that_of_quadrature():
         ELBO(),
         ELBO(num_samples=3),
         ELBO(analytic_kl=False),
-        ELBO(gradient="score_function"),
-        ELBO(gradient="score_function", analytic_kl=False, num_samples=2),
+        ELBO(gradient_estimator="score_function"),
+        ELBO(gradient_estimator="score_function", analytic_kl=False, num_samples=2),
         IWAE(num_samples=1),
-        IWAE(num_samples=1, gradient="doubly_reparametrized"),
+        IWAE(num_samples=1, gradient_estimator="doubly_reparameterized"),
     ],
     ids=lambda objective: json.dumps(objective.get_config()),
 )
@@ -249,13 +255,13 @@ def test_importance_weighted_gradient_is_that_of_log_evidence_with_many_samples(
     assert largest_deviation(vae, objective, exact, "decoder", num_draws=60, copies=1) < 4.5
 
 
-def test_doubly_reparametrized_gradient_has_the_mean_of_the_plain_one():
+def test_doubly_reparameterized_gradient_has_the_mean_of_the_plain_one():
     """Within 4.5 standard errors of the difference in every parameter of the encoder."""
     vae = small_vae()
     images = np.repeat(IMAGES, 60, axis=0)
     means, squared_errors = [], []
-    for seed, gradient in enumerate(("plain", "doubly_reparametrized")):
-        objective = IWAE(num_samples=4, gradient=gradient)
+    for seed, gradient in enumerate(("reparameterized", "doubly_reparameterized")):
+        objective = IWAE(num_samples=4, gradient_estimator=gradient)
         draws = [draw["encoder"] for draw in gradient_draws(vae, images, objective, 300, seed)]
         means.append(np.mean(draws, axis=0))
         squared_errors.append(np.var(draws, axis=0, ddof=1) / len(draws))
@@ -263,11 +269,11 @@ def test_doubly_reparametrized_gradient_has_the_mean_of_the_plain_one():
     assert np.linalg.norm(means[0]) > 20 * np.sqrt(np.sum(squared_errors))
 
 
-def test_doubly_reparametrized_gradient_of_the_decoder_is_the_plain_one():
+def test_doubly_reparameterized_gradient_of_the_decoder_is_the_plain_one():
     vae = small_vae(latent_dim=2)
     plain, doubly = (
-        flat_objective_gradient(vae, IWAE(num_samples=5, gradient=gradient), "decoder")
-        for gradient in ("plain", "doubly_reparametrized")
+        flat_objective_gradient(vae, IWAE(num_samples=5, gradient_estimator=gradient), "decoder")
+        for gradient in ("reparameterized", "doubly_reparameterized")
     )
     assert np.linalg.norm(plain) > 0.01
     np.testing.assert_allclose(doubly, plain, rtol=1e-10, atol=1e-14)
@@ -277,10 +283,16 @@ def test_doubly_reparametrized_gradient_of_the_decoder_is_the_plain_one():
     ("objective", "estimator"),
     [
         (ELBO(analytic_kl=False), "REPARAMETERIZATION"),
-        (ELBO(analytic_kl=False, gradient="score_function"), "SCORE_FUNCTION"),
-        (IWAE(num_samples=1, gradient="doubly_reparametrized"), "DOUBLY_REPARAMETERIZED"),
+        (ELBO(analytic_kl=False, gradient_estimator="score_function"), "SCORE_FUNCTION"),
+        (
+            IWAE(num_samples=1, gradient_estimator="doubly_reparameterized"),
+            "DOUBLY_REPARAMETERIZED",
+        ),
         (IWAE(num_samples=6), "REPARAMETERIZATION"),
-        (IWAE(num_samples=6, gradient="doubly_reparametrized"), "DOUBLY_REPARAMETERIZED"),
+        (
+            IWAE(num_samples=6, gradient_estimator="doubly_reparameterized"),
+            "DOUBLY_REPARAMETERIZED",
+        ),
     ],
     ids=lambda part: part if isinstance(part, str) else type(part).__name__,
 )
@@ -422,8 +434,11 @@ def test_objectives_and_gradients_stay_finite_at_extreme_logits(objective, logit
     [
         (ELBO(free_bits=0.01, num_samples=2), "float32"),
         (IWAE(num_samples=3), "float32"),
-        (IWAE(num_samples=3, gradient="doubly_reparametrized"), "mixed_bfloat16"),
-        (IWAE(num_samples=5, gradient="doubly_reparametrized", num_resampled=2), "mixed_bfloat16"),
+        (IWAE(num_samples=3, gradient_estimator="doubly_reparameterized"), "mixed_bfloat16"),
+        (
+            IWAE(num_samples=5, gradient_estimator="doubly_reparameterized", num_resampled=2),
+            "mixed_bfloat16",
+        ),
         (ForwardKL(num_samples=3), "float32"),
     ],
     ids=lambda part: part if isinstance(part, str) else type(part).__name__,
@@ -445,10 +460,10 @@ def test_objectives_train(objective, dtype):
 
 
 @pytest.mark.parametrize("jit_compile", [False, True])
-def test_doubly_reparametrized_gradient_is_that_of_the_paper_when_compiled(jit_compile):
+def test_doubly_reparameterized_gradient_is_that_of_the_paper_when_compiled(jit_compile):
     """The gradient of sum_i w_i^2 log(p(x, z_i) / q(z_i|x)) through z alone."""
     vae = small_vae(latent_dim=2)
-    objective = IWAE(num_samples=5, gradient="doubly_reparametrized")
+    objective = IWAE(num_samples=5, gradient_estimator="doubly_reparameterized")
 
     def expected_objective():
         posterior = vae.encode(IMAGES)
@@ -472,9 +487,9 @@ def test_doubly_reparametrized_gradient_is_that_of_the_paper_when_compiled(jit_c
         np.testing.assert_allclose(gradient, expected, rtol=1e-8, atol=1e-12)
 
 
-def test_doubly_reparametrized_gradient_is_the_same_from_outside_of_the_compiled_function():
+def test_doubly_reparameterized_gradient_is_the_same_from_outside_of_the_compiled_function():
     vae = small_vae(latent_dim=2)
-    objective = IWAE(num_samples=5, gradient="doubly_reparametrized")
+    objective = IWAE(num_samples=5, gradient_estimator="doubly_reparameterized")
     expected = flat_objective_gradient(vae, objective, "encoder")
     compiled = tf.function(lambda: tf.reduce_mean(terms_of(vae, objective).objective))
     gradient = flat_gradient(compiled, vae.encoder.trainable_variables)
@@ -484,7 +499,7 @@ def test_doubly_reparametrized_gradient_is_the_same_from_outside_of_the_compiled
 # Resampling.
 
 
-@pytest.mark.parametrize("gradient", ["plain", "doubly_reparametrized"])
+@pytest.mark.parametrize("gradient", ["reparameterized", "doubly_reparameterized"])
 def test_resampling_keeps_the_value_and_the_mean_of_the_gradient(gradient):
     """Within 4.5 standard errors in every parameter, given the latents."""
     vae = small_vae(latent_dim=2)
@@ -496,8 +511,8 @@ def test_resampling_keeps_the_value_and_the_mean_of_the_gradient(gradient):
     resampled_noise = tf.concat([tf.tile(noise[:6], [1, copies, 1]), rows], axis=0)
 
     variables = vae.trainable_variables
-    exact = IWAE(num_samples=6, gradient=gradient)
-    resampled = IWAE(num_samples=6, gradient=gradient, num_resampled=2)
+    exact = IWAE(num_samples=6, gradient_estimator=gradient)
+    resampled = IWAE(num_samples=6, gradient_estimator=gradient, num_resampled=2)
 
     def exact_bounds():
         return terms_with(noise[:6], vae, exact).objective
@@ -517,7 +532,7 @@ def test_resampling_keeps_the_value_and_the_mean_of_the_gradient(gradient):
 @pytest.mark.parametrize("jit_compile", [False, True])
 def test_resampling_is_the_same_when_compiled(jit_compile):
     vae = small_vae(latent_dim=2)
-    objective = IWAE(num_samples=5, gradient="doubly_reparametrized", num_resampled=2)
+    objective = IWAE(num_samples=5, gradient_estimator="doubly_reparameterized", num_resampled=2)
     expected = flat_objective_gradient(vae, objective, "encoder")
     compiled = tf.function(
         lambda noise: tf.reduce_mean(terms_with(noise, vae, objective).objective),
@@ -608,8 +623,10 @@ def test_impossible_weights_are_refused(name, number):
 
 @pytest.mark.parametrize("kind", [ELBO, IWAE])
 def test_unknown_gradient_estimators_are_refused(kind):
-    with pytest.raises(InputError, match=r"gradient must be '.+' or '.+'; got 'reinforce'"):
-        kind(gradient="reinforce")
+    with pytest.raises(
+        InputError, match=r"gradient_estimator must be '.+' or '.+'; got 'reinforce'"
+    ):
+        kind(gradient_estimator="reinforce")
 
 
 @pytest.mark.parametrize("identifier", ["evidence", "", None, 3, ELBO])

@@ -1,4 +1,4 @@
-"""What is maximised: small serialisable classes over distributions and tensors."""
+"""What is maximized: small serializable classes over distributions and tensors."""
 
 import abc
 import functools
@@ -25,7 +25,7 @@ class Terms(NamedTuple):
     """What an objective makes of a batch of images; each `[batch]`, in nats per image.
 
     Attributes:
-        objective: What is maximised.
+        objective: What is maximized.
         reconstruction: E_q[log p(x|z)], the plain quantity.
         kl: KL(q(Z|x) || p(Z)), the plain quantity, without any weight.
     """
@@ -41,7 +41,7 @@ class Terms(NamedTuple):
 
 
 class Objective(abc.ABC):
-    """Something to maximise, for `vae.compile(objective=...)`.
+    """Something to maximize, for `vae.compile(objective=...)`.
 
     A subclass implements `__call__` and `get_config`, and is registered with
     `keras.saving.register_keras_serializable`, so that `.keras` files restore it.
@@ -60,7 +60,7 @@ class Objective(abc.ABC):
     def draw_noise(
         self, batch_size: int | tf.Tensor, latent_dim: int, seed: tf.Tensor, dtype: tf.DType
     ) -> tf.Tensor:
-        """The noise of the reparametrisation trick, z = mean + stddev * noise.
+        """The noise of the reparameterization trick, z = mean + stddev * noise.
 
         It is drawn apart from the objective, because XLA would draw other and slower numbers.
 
@@ -126,14 +126,14 @@ class ELBO(Objective):
         free_bits: The nats that each latent dimension has free: where its KL, averaged over the
             batch, is below, that number stands for it, and its gradient is zero. (The paper's
             lambda, with each dimension a group of its own.)
-        gradient: How the expectation's gradient with respect to q is estimated.
-            `"reparametrized"`: through the samples z = mean + stddev * noise.
+        gradient_estimator: How the expectation's gradient with respect to q is estimated.
+            `"reparameterized"`: through the samples z = mean + stddev * noise.
             `"score_function"`: from the gradient of log q(z|x), which asks nothing of the decoder
             and is so noisy that it is here to be compared, not to be trained with.
 
     Raises:
         InputError: If `beta` or `free_bits` is negative or not finite, `num_samples` is not
-            positive, or there is no such `gradient`.
+            positive, or there is no such `gradient_estimator`.
 
     References:
         Kingma and Welling. Auto-Encoding Variational Bayes. 2013. arXiv:1312.6114.
@@ -151,17 +151,17 @@ class ELBO(Objective):
         num_samples: int = 1,
         analytic_kl: bool = True,
         free_bits: float = 0.0,
-        gradient: str = "reparametrized",
+        gradient_estimator: str = "reparameterized",
     ):
         check_positive(num_samples=num_samples)
         check_nonnegative(beta=beta, free_bits=free_bits)
-        check_one_of(("reparametrized", "score_function"), gradient=gradient)
+        check_one_of(("reparameterized", "score_function"), gradient_estimator=gradient_estimator)
         # A variable, so that the compiled training step reads what was set last.
         self._beta = tf.Variable(float(beta), trainable=False, dtype=tf.float32)
         self.num_samples = int(num_samples)
         self.analytic_kl = analytic_kl
         self.free_bits = float(free_bits)
-        self.gradient = gradient
+        self.gradient_estimator = gradient_estimator
 
     @property
     def beta(self) -> float:
@@ -175,11 +175,11 @@ class ELBO(Objective):
 
     def __call__(self, images, *, posterior, prior, decode, noise):
         """See `Objective.__call__`."""
-        latents = _reparametrized(posterior, noise)
+        latents = _reparameterized(posterior, noise)
         expectation = functools.partial(
             tfp.monte_carlo.expectation,
             samples=latents,
-            use_reparameterization=self.gradient == "reparametrized",
+            use_reparameterization=self.gradient_estimator == "reparameterized",
         )
         reconstruction = expectation(
             lambda latents: decode(latents).log_prob(images), log_prob=posterior.log_prob
@@ -208,7 +208,7 @@ class ELBO(Objective):
             "num_samples": self.num_samples,
             "analytic_kl": self.analytic_kl,
             "free_bits": self.free_bits,
-            "gradient": self.gradient,
+            "gradient_estimator": self.gradient_estimator,
         }
 
 
@@ -221,12 +221,12 @@ class IWAE(Objective):
 
     Args:
         num_samples: How many latents are drawn per image.
-        gradient: How the encoder's gradient is estimated; the decoder's is the same with both.
-            `"plain"`: through the reparametrised samples and through log q(z|x). Its signal drowns
-            in its noise as the number of samples grows.
-            `"doubly_reparametrized"`: through the samples alone, by squared importance weights: of
-            equal mean and lower variance. With one sample it is the path derivative ("sticking
-            the landing"), whose variance is zero where q(Z|x) is the posterior.
+        gradient_estimator: How the encoder's gradient is estimated; the decoder's is the same.
+            `"reparameterized"`: through the samples and through log q(z|x). Its signal drowns in
+            its noise as the number of samples grows.
+            `"doubly_reparameterized"`: through the samples alone, by squared importance weights,
+            with equal mean and lower variance. With one sample it is the path derivative
+            ("sticking the landing"), whose variance is zero where q(Z|x) is the posterior.
         num_resampled: The gradient passes back through so many of the samples alone, which
             systematic resampling picks by their importance weights; None for all of them. The
             mean of the gradient is the same, if the decoder is a function of each latent alone
@@ -234,7 +234,7 @@ class IWAE(Objective):
             the weight, nearly its variance, at little more than the cost of the forward pass.
 
     Raises:
-        InputError: If `num_samples` is not positive, there is no such `gradient`, or
+        InputError: If `num_samples` is not positive, there is no such `gradient_estimator`, or
             `num_resampled` is not between 1 and `num_samples`.
 
     References:
@@ -249,10 +249,15 @@ class IWAE(Objective):
     """
 
     def __init__(
-        self, num_samples: int = 5, gradient: str = "plain", num_resampled: int | None = None
+        self,
+        num_samples: int = 5,
+        gradient_estimator: str = "reparameterized",
+        num_resampled: int | None = None,
     ):
         check_positive(num_samples=num_samples)
-        check_one_of(("plain", "doubly_reparametrized"), gradient=gradient)
+        check_one_of(
+            ("reparameterized", "doubly_reparameterized"), gradient_estimator=gradient_estimator
+        )
         if num_resampled is not None:
             check_positive(num_resampled=num_resampled)
             if num_resampled > num_samples:
@@ -260,7 +265,7 @@ class IWAE(Objective):
                     f"num_resampled must be at most num_samples, {num_samples}; got {num_resampled}"
                 )
         self.num_samples = int(num_samples)
-        self.gradient = gradient
+        self.gradient_estimator = gradient_estimator
         self.num_resampled = None if num_resampled is None else int(num_resampled)
 
     @property
@@ -270,7 +275,7 @@ class IWAE(Objective):
 
     def __call__(self, images, *, posterior, prior, decode, noise):
         """See `Objective.__call__`."""
-        is_doubly = self.gradient == "doubly_reparametrized"
+        is_doubly = self.gradient_estimator == "doubly_reparameterized"
         density = without_gradient(posterior) if is_doubly else posterior
         # What comes back to the latents has the importance weights as a factor already. Only on
         # the way on to the encoder they get it once more: the decoder keeps the plain gradient.
@@ -282,7 +287,7 @@ class IWAE(Objective):
             return log_likelihood, log_likelihood + log_ratio
 
         noise = tf.ensure_shape(noise, [self.num_noise_rows, None, None])
-        latents = _reparametrized(posterior, noise[: self.num_samples])
+        latents = _reparameterized(posterior, noise[: self.num_samples])
         if self.num_resampled is None:
             latents = weighted(latents, lambda: tf.nn.softmax(log_weights, axis=0))
             log_likelihood, log_weights = weigh(latents)
@@ -310,7 +315,7 @@ class IWAE(Objective):
         """The arguments that make an equal objective."""
         return {
             "num_samples": self.num_samples,
-            "gradient": self.gradient,
+            "gradient_estimator": self.gradient_estimator,
             "num_resampled": self.num_resampled,
         }
 
@@ -319,8 +324,8 @@ class IWAE(Objective):
 class ForwardKL(Objective):
     """The ELBO with the arguments of its KL swapped, log p(x) - KL(p(Z|x) || q(Z|x)).
 
-    The encoder minimises the KL and the decoder maximises the importance-weighted bound on
-    log p(x), both from the same samples of q, by self-normalised importance weights: reweighted
+    The encoder minimizes the KL and the decoder maximizes the importance-weighted bound on
+    log p(x), both from the same samples of q, by self-normalized importance weights: reweighted
     wake-sleep without the sleep phase. So q covers the posterior rather than one mode of it, and
     no gradient passes through the samples. Being a ratio estimate, the KL is biased, the less the
     more samples there are; with a single one it is zero and teaches the encoder nothing.
@@ -343,7 +348,7 @@ class ForwardKL(Objective):
 
     def __call__(self, images, *, posterior, prior, decode, noise):
         """See `Objective.__call__`."""
-        latents = tf.stop_gradient(_reparametrized(posterior, noise))
+        latents = tf.stop_gradient(_reparameterized(posterior, noise))
         log_likelihood = decode(latents).log_prob(images)
         log_joint = log_likelihood + prior.log_prob(latents)
         bound = importance.log_mean_weight(
@@ -398,5 +403,5 @@ def get(identifier: str | Objective) -> Objective:
     )
 
 
-def _reparametrized(posterior, noise):
+def _reparameterized(posterior, noise):
     return posterior.mean() + posterior.stddev() * noise

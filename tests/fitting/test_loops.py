@@ -58,8 +58,10 @@ def test_xla_takes_the_same_steps(images, steps):
 @pytest.mark.parametrize(
     "objective",
     [
-        tfvae.objectives.IWAE(num_samples=3, gradient="doubly_reparametrized"),
-        tfvae.objectives.IWAE(num_samples=5, gradient="doubly_reparametrized", num_resampled=2),
+        tfvae.objectives.IWAE(num_samples=3, gradient_estimator="doubly_reparameterized"),
+        tfvae.objectives.IWAE(
+            num_samples=5, gradient_estimator="doubly_reparameterized", num_resampled=2
+        ),
         tfvae.objectives.ELBO(analytic_kl=False, free_bits=0.1),
     ],
     ids=lambda objective: type(objective).__name__,

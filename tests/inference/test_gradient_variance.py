@@ -106,40 +106,42 @@ def test_standard_errors_are_those_of_repetition(monkeypatch):
     assert np.all(np.abs(estimates.mean(axis=0) - exact) < 0.1 * spread * 4)
 
 
-def test_score_function_is_far_noisier_than_reparametrization():
+def test_score_function_is_far_noisier_than_reparameterization():
     """By more than a factor of ten, and the factor is sure to 4 standard errors."""
     keras.utils.set_random_seed(0)
     vae = tfvae.VAE(image_shape=(8, 8, 1), latent_dim=4)
     images = np.random.default_rng(0).integers(0, 2, [5, 8, 8, 1]).astype(np.float32)
-    reparametrized, score = (
-        gradient_variance(vae, images, ELBO(gradient=gradient), num_draws=100, seed=0)["encoder"]
-        for gradient in ("reparametrized", "score_function")
+    reparameterized, score = (
+        gradient_variance(vae, images, ELBO(gradient_estimator=gradient), num_draws=100, seed=0)[
+            "encoder"
+        ]
+        for gradient in ("reparameterized", "score_function")
     )
     assert score.total - 4 * score.total_standard_error > 10 * (
-        reparametrized.total + 4 * reparametrized.total_standard_error
+        reparameterized.total + 4 * reparameterized.total_standard_error
     )
-    assert score.signal_to_noise < reparametrized.signal_to_noise
+    assert score.signal_to_noise < reparameterized.signal_to_noise
 
 
-def test_doubly_reparametrized_gradient_is_less_noisy_than_the_plain_one():
+def test_doubly_reparameterized_gradient_is_less_noisy_than_the_plain_one():
     """For the encoder, with 50 samples; the decoder's gradient is the same, draw by draw."""
     vae = small_vae()
     plain, doubly = (
-        gradient_variance(vae, IMAGES, IWAE(50, gradient=gradient), num_draws=200, seed=0)
-        for gradient in ("plain", "doubly_reparametrized")
+        gradient_variance(vae, IMAGES, IWAE(50, gradient_estimator=gradient), num_draws=200, seed=0)
+        for gradient in ("reparameterized", "doubly_reparameterized")
     )
     error = np.hypot(plain["encoder"].total_standard_error, doubly["encoder"].total_standard_error)
     assert plain["encoder"].total - doubly["encoder"].total > 5 * error
     assert plain["decoder"] == pytest.approx(doubly["decoder"], rel=1e-6)
 
 
-def test_more_samples_drown_the_plain_gradient_and_not_the_doubly_reparametrized_one():
+def test_more_samples_drown_the_plain_gradient_and_not_the_doubly_reparameterized_one():
     """The signal-to-noise ratio from 2 to 50 samples, beyond 3 standard errors."""
     vae = small_vae()
     ratios, errors = {}, {}
-    for gradient in ("plain", "doubly_reparametrized"):
+    for gradient in ("reparameterized", "doubly_reparameterized"):
         for num_samples in (2, 50):
-            objective = IWAE(num_samples, gradient=gradient)
+            objective = IWAE(num_samples, gradient_estimator=gradient)
             variance = gradient_variance(vae, IMAGES, objective, num_draws=400, seed=0)["encoder"]
             ratios[gradient, num_samples] = variance.signal_to_noise
             errors[gradient, num_samples] = variance.signal_to_noise_standard_error
@@ -151,9 +153,9 @@ def test_more_samples_drown_the_plain_gradient_and_not_the_doubly_reparametrized
 
 
 @pytest.mark.parametrize("num_samples", [1, 5])
-def test_doubly_reparametrized_gradient_of_the_posterior_has_no_noise(num_samples):
+def test_doubly_reparameterized_gradient_of_the_posterior_has_no_noise(num_samples):
     vae = vae_of_known_posterior()
-    doubly = IWAE(num_samples, gradient="doubly_reparametrized")
+    doubly = IWAE(num_samples, gradient_estimator="doubly_reparameterized")
     doubly = gradient_variance(vae, IMAGES, doubly, num_draws=10, seed=0)["encoder"]
     plain = gradient_variance(vae, IMAGES, IWAE(num_samples), num_draws=10, seed=0)["encoder"]
     assert doubly.total < 1e-24

@@ -189,7 +189,7 @@ def test_the_objective_is_that_of_the_settings():
     assert (objective.num_samples, objective.beta, objective.free_bits) == (3, 0.5, 0.1)
     objective = compiled(objective="iwae", latents_per_image=7).objective
     assert isinstance(objective, objectives.IWAE)
-    assert (objective.num_samples, objective.gradient) == (7, "plain")
+    assert (objective.num_samples, objective.gradient_estimator) == (7, "reparameterized")
     assert objective.num_resampled is None
     objective = compiled(
         objective="iwae",
@@ -197,7 +197,7 @@ def test_the_objective_is_that_of_the_settings():
         latents_per_image=7,
         resampled_per_image=3,
     ).objective
-    assert (objective.gradient, objective.num_resampled) == ("doubly_reparametrized", 3)
+    assert (objective.gradient_estimator, objective.num_resampled) == ("doubly_reparameterized", 3)
 
 
 def test_the_optimizer_is_that_of_the_settings():

@@ -71,8 +71,8 @@ def gradient_variance(
 
     Example:
         >>> estimators = {
-        ...     "reparametrized": tfvae.objectives.ELBO(),
-        ...     "score function": tfvae.objectives.ELBO(gradient="score_function"),
+        ...     "reparameterized": tfvae.objectives.ELBO(),
+        ...     "score function": tfvae.objectives.ELBO(gradient_estimator="score_function"),
         ... }
         >>> for name, estimator in estimators.items():
         ...     variance = tfvae.inference.gradient_variance(vae, images, estimator, seed=0)

@@ -254,7 +254,9 @@ def compile_vae(vae: VAE, settings: TrainingSettings, steps_per_epoch: int) -> N
     if settings.objective == "iwae":
         objective = objectives.IWAE(
             num_samples=settings.latents_per_image,
-            gradient=settings.gradient,
+            gradient_estimator={"plain": "reparameterized"}.get(
+                settings.gradient, "doubly_reparameterized"
+            ),
             num_resampled=settings.resampled_per_image,
         )
     else:
