@@ -1,23 +1,31 @@
-"""What counts as a batch of images, and the sentence a user reads when something else came."""
+"""What counts as a batch of images, and the sentence that a user reads when something else came."""
 
-from typing import Any
+import math
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import tensorflow as tf
 
 from tfvae.common.errors import InputError
 
+if TYPE_CHECKING:
+    import tensorflow as tf
 
-def check_images(images: Any, image_shape: tuple[int, int, int], name: str = "images") -> tf.Tensor:
-    """Images as a tensor, after checking all that can be known of them.
+_ImageShape = tuple[int, int, int]
 
-    Dtype, rank and shape are checked always; the values where they are there to be seen, which
-    inside of a `tf.function` they are not.
+
+def check_images(
+    images: Any, image_shape: _ImageShape, name: str = "images", *, nonempty: bool = False
+) -> "tf.Tensor":
+    """Returns images as a tensor, after checking all that can be known of them.
+
+    Dtype, rank and shape are always checked; the values only where they are known, which inside
+    of a `tf.function` they are not.
 
     Args:
         images: `[batch, height, width, channels]`, floating, values in [0, 1].
         image_shape: The expected `(height, width, channels)`.
         name: What the error calls them.
+        nonempty: Whether there must be at least one image.
 
     Returns:
         The images, `[batch, height, width, channels]`, of their own dtype.
@@ -25,26 +33,14 @@ def check_images(images: Any, image_shape: tuple[int, int, int], name: str = "im
     Raises:
         InputError: If they are something else: what came, what was expected and what to do.
     """
-    try:
-        images = tf.convert_to_tensor(images)
-    except (TypeError, ValueError) as error:
-        raise InputError(
-            f"{name} must be one array of floats in [0, 1] of shape "
-            f"{_batch_of(image_shape)}; got {type(images).__name__}: {error}"
-        ) from error
-    remedies = _remedies(images, tuple(image_shape))
-    if remedies:
-        raise InputError(
-            f"{name} must be floats in [0, 1] of shape {_batch_of(image_shape)}; "
-            f"got {_description(images)}: {' and '.join(remedies)}"
-        )
-    return images
+    # Not at the top: the client of a server checks its images too, and does without TensorFlow.
+    import tensorflow as tf
+
+    return _checked(images, tf.convert_to_tensor, image_shape, name, nonempty=nonempty)
 
 
-def check_binary_images(
-    images: Any, image_shape: tuple[int, int, int], name: str = "images"
-) -> tf.Tensor:
-    """Images as a tensor, after checking that a Bernoulli likelihood has a probability for them.
+def check_binary_images(images: Any, image_shape: _ImageShape, name: str = "images") -> "tf.Tensor":
+    """Returns images as a tensor, after checking that a Bernoulli likelihood is defined for them.
 
     Args:
         images: `[batch, height, width, channels]`, floating, 0 or 1, at least one image.
@@ -57,75 +53,132 @@ def check_binary_images(
     Raises:
         InputError: If they are something else: what came, what was expected and what to do.
     """
-    images = check_images(images, image_shape, name=name)
-    values = _values(images)
-    if values.size == 0:
-        raise InputError(f"{name} are empty: shape {list(images.shape)}; give at least one image")
-    grey = np.count_nonzero((values != 0) & (values != 1))
-    if grey:
+    images = check_images(images, image_shape, name, nonempty=True)
+    try:
+        check_image_array(images, image_shape, name, binary=True)
+    except InputError as error:
         raise InputError(
-            f"{name} must be binary for a likelihood; {grey} of {values.size} values lie between "
-            "0 and 1. A Bernoulli likelihood is a probability of images of 0 and 1 alone: of a "
-            "grey value, x log p + (1 - x) log(1 - p) is a cross-entropy, not a "
-            "log-probability. Binarise them, by a threshold (`images > 0.5`, cast to float32) "
-            "or by drawing each pixel"
-        )
+            f"{error}. A Bernoulli likelihood is a probability of images of 0 and 1 alone: of a "
+            "gray value, x log p + (1 - x) log(1 - p) is a cross-entropy, not a log-probability"
+        ) from error
     return images
 
 
-def _batch_of(image_shape):
-    return "[" + ", ".join(["batch", *map(str, image_shape)]) + "]"
+def check_image_array(
+    images: Any,
+    image_shape: _ImageShape | None,
+    name: str = "images",
+    *,
+    floating: bool = True,
+    binary: bool = False,
+    nonempty: bool = False,
+) -> np.ndarray:
+    """Does what `check_images` does without TensorFlow, and returns an array.
+
+    The images may have any shape if `image_shape` is None, any type of numbers if not `floating`,
+    and only the values 0 and 1 if `binary`.
+    """
+    return _checked(
+        images,
+        np.asarray,
+        image_shape,
+        name,
+        floating=floating,
+        binary=binary,
+        nonempty=nonempty,
+    )
 
 
-def _remedies(images, image_shape):
-    """What to do about these images, nothing if they are right."""
-    remedies = []
+def _checked(images, convert, image_shape, name, *, floating=True, binary=False, nonempty=False):
+    kind = "0s and 1s" if binary else f"{'floats' if floating else 'numbers'} in [0, 1]"
+    expected = f"{name} must be {kind} of shape {_batch_of(image_shape)}"
+    try:
+        images = convert(images)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{expected}; got {type(images).__name__}: {error}") from error
+    # Inside of a graph, the shape may be unknown, and the values are.
+    shape = None if getattr(images.shape, "rank", 0) is None else tuple(images.shape)
     values = _values(images)
-    if not images.dtype.is_floating:
-        if not (images.dtype.is_integer or images.dtype.is_bool):
-            remedies.append("give numbers")
-        elif images.dtype.is_bool or (values is not None and values.size and values.max() <= 1):
-            remedies.append("cast to float32")
-        else:
-            remedies.append("divide by 255")
-    elif values is not None and values.size:
-        if not np.isfinite(values).all():
-            remedies.append("remove NaN and infinity")
-        elif values.min() < 0:
-            remedies.append("scale to [0, 1]")
-        elif values.max() > 1:
-            remedies.append("divide by 255" if values.max() > 2 else "scale to [0, 1]")
-    shape = images.shape
-    if shape.rank is None:
-        remedies.append("give the tensor a static rank, as `tf.ensure_shape` does")
-    elif shape.rank == 3 and shape[1:].is_compatible_with(image_shape[:2]) and image_shape[2] == 1:
-        remedies.append("add a channel axis")
-    elif shape.rank == 3 and shape.is_compatible_with(image_shape):
-        remedies.append("add a batch axis")
-    elif shape.rank == 2 and shape[1:].is_compatible_with([np.prod(image_shape)]):
-        remedies.append(f"reshape to {_batch_of(image_shape).replace('batch', '-1')}")
-    elif not shape.is_compatible_with((None, *image_shape)):
-        remedies.append(f"build the model with image_shape={tuple(shape[1:])} or resize the images")
-    return remedies
+    remedies = [
+        *_remedies_of_values(images.dtype.name, values, floating, binary),
+        *_remedies_of_shape(shape, image_shape),
+    ]
+    if remedies:
+        shape = "unknown" if shape is None else list(shape)
+        got = f"{images.dtype.name} of shape {shape}{_extremes(values)}"
+        raise InputError(f"{expected}; got {got}: {' and '.join(remedies)}")
+    if nonempty and 0 in shape:
+        raise InputError(f"{name} are empty: shape {list(shape)}; give at least one image")
+    return images
 
 
 def _values(images):
-    """The values where they are there to be seen, in a type that NumPy can compare."""
-    known = images.dtype.is_floating or images.dtype.is_integer or images.dtype.is_bool
-    if not known or not hasattr(images, "numpy"):
-        return None
-    return images.numpy().astype(np.float32) if images.dtype.is_floating else images.numpy()
+    """The values in a type that NumPy can compare, None where there are none to compare."""
+    if not isinstance(images, np.ndarray):
+        images = np.asarray(images.numpy() if hasattr(images, "numpy") else [])
+    if "float" in images.dtype.name:
+        images = images.astype(np.float32, copy=False)
+    return images if images.size and images.dtype.kind in "fiub" else None
 
 
-def _description(images):
-    values = _values(images)
-    shape = list(images.shape) if images.shape.rank is not None else "unknown"
-    text = f"{images.dtype.name} of shape {shape}"
-    if values is None or not values.size:
-        return text
-    if images.dtype.is_floating and not np.isfinite(values).all():
-        return f"{text} with {np.count_nonzero(~np.isfinite(values))} values not finite"
-    if values.min() < 0:
-        text += f" with minimum {values.min():g}"
-        return text + (f" and maximum {values.max():g}" if values.max() > 1 else "")
-    return f"{text} with maximum {values.max():g}"
+def _remedies_of_values(dtype, values, floating, binary):
+    if "float" not in dtype:
+        if "int" not in dtype and dtype != "bool":
+            return ["give numbers"]
+        if floating:
+            is_small = dtype == "bool" or (values is not None and values.max() <= 1)
+            return ["cast to float32" if is_small else "divide by 255"]
+    if values is None:
+        return []
+    if not np.isfinite(values).all():
+        return ["remove NaN and infinity"]
+    if values.min() < 0 or values.max() > 1:
+        return ["divide by 255" if values.min() >= 0 and values.max() > 2 else "scale to [0, 1]"]
+    if binary and (gray := np.count_nonzero((values != 0) & (values != 1))):
+        return [
+            f"binarize the {gray} of {values.size} values between 0 and 1, by a threshold "
+            "(`images > 0.5`, cast to float32) or by drawing each pixel"
+        ]
+    return []
+
+
+def _remedies_of_shape(shape, image_shape):
+    if shape is None:
+        return ["give the tensor a static rank, as `tf.ensure_shape` does"]
+    height, width, channels = image_shape or (None, None, None)
+    if _fits(shape, (None, height, width, channels)):
+        return []
+    if image_shape is None:
+        return ["give them four axes"]
+    if channels == 1 and _fits(shape, (None, height, width)):
+        return ["add a channel axis"]
+    if _fits(shape, image_shape):
+        return ["add a batch axis"]
+    if _fits(shape, (None, math.prod(image_shape))):
+        return [f"reshape to {_batch_of(image_shape).replace('batch', '-1')}"]
+    if len(shape) == 4:
+        return [f"resize the images, or take a model with image_shape={tuple(shape[1:])}"]
+    return ["give them four axes"]
+
+
+def _fits(shape, expected):
+    """Whether a shape may be the expected one, where None stands for any size."""
+    return len(shape) == len(expected) and all(
+        None in sizes or sizes[0] == sizes[1] for sizes in zip(shape, expected, strict=True)
+    )
+
+
+def _batch_of(image_shape):
+    sizes = image_shape or ("height", "width", "channels")
+    return f"[{', '.join(map(str, ('batch', *sizes)))}]"
+
+
+def _extremes(values):
+    if values is None:
+        return ""
+    if not np.isfinite(values).all():
+        return f" with {np.count_nonzero(~np.isfinite(values))} values not finite"
+    low, high = float(values.min()), float(values.max())
+    if low >= 0:
+        return f" with maximum {high:g}"
+    return f" with minimum {low:g}" + (f" and maximum {high:g}" if high > 1 else "")

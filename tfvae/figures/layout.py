@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike
 
 from tfvae.common.errors import InputError
 from tfvae.common.files import atomic_write
+from tfvae.common.images import check_image_array
 
 WIDTH = 8.0
 """Width of a figure in inches: 800 pixels at the 100 dpi for which its fonts are chosen."""
@@ -74,25 +75,17 @@ def image_grid(images: ArrayLike, *, columns: int | None = None, padding: int = 
         >>> grid = image_grid(vae.sample(64, seed=0))
         >>> tf.summary.image("samples", grid[np.newaxis], step=epoch)
     """
-    images = np.asarray(images, dtype=np.float32)
-    if images.ndim != 4 or images.shape[-1] not in (1, 3) or 0 in images.shape:
-        raise InputError(
-            "images to be drawn must have the shape [count, height, width, channels], with at "
-            f"least one image and 1 or 3 channels; got {list(images.shape)}"
-        )
-    # Written so that NaN fails it too.
-    if not (images.min() >= 0.0 and images.max() <= 1.0):
-        raise InputError(
-            "images to be drawn must lie in [0, 1]; got values from "
-            f"{images.min():g} to {images.max():g}"
-        )
+    name = "images to be drawn"
+    images = check_image_array(images, None, name, floating=False, nonempty=True)
+    if images.shape[-1] not in (1, 3):
+        raise InputError(f"{name} must have 1 or 3 channels; got {list(images.shape)}")
     count, height, width, channels = images.shape
     columns = _square_columns(count, height, width) if columns is None else columns
     if columns < 1:
         raise InputError(f"a grid of images must have at least 1 column; got {columns}")
     rows = -(-count // columns)
     cells = np.full((rows * columns, height + padding, width + padding, channels), 255, np.uint8)
-    cells[:count, :height, :width] = np.rint(images * 255.0)
+    cells[:count, :height, :width] = np.rint(images.astype(np.float32) * 255.0)
     grid = cells.reshape(rows, columns, height + padding, width + padding, channels)
     grid = grid.swapaxes(1, 2).reshape(
         rows * (height + padding), columns * (width + padding), channels
