@@ -9,7 +9,7 @@ from pathlib import Path
 
 import keras
 import numpy as np
-from test_replicas import small_vae
+from small_models import small_vae
 
 import tfvae
 from tfvae.common.files import atomic_write

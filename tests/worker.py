@@ -6,7 +6,7 @@ from pathlib import Path
 import keras
 import numpy as np
 from model_checks import binary_images
-from test_replicas import IMAGE_SHAPE, trained
+from small_models import IMAGE_SHAPE, trained
 
 import tfvae
 from tfvae.training import strategies

@@ -120,7 +120,7 @@ def test_killed_runs_end_like_undisturbed_ones(
 
 
 def test_backup_of_another_model_is_refused(tmp_path):
-    from test_replicas import IMAGE_SHAPE, small_vae
+    from small_models import IMAGE_SHAPE, small_vae
 
     images = np.zeros((8, *IMAGE_SHAPE), np.float32)
     vae = small_vae()
@@ -135,7 +135,7 @@ def test_backup_of_another_model_is_refused(tmp_path):
 
 
 def test_only_the_writer_writes_and_remove_removes(tmp_path):
-    from test_replicas import IMAGE_SHAPE, small_vae
+    from small_models import IMAGE_SHAPE, small_vae
 
     images = np.zeros((8, *IMAGE_SHAPE), np.float32)
     vae = small_vae()

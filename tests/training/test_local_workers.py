@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import worker
 from model_checks import binary_images
-from test_replicas import IMAGE_SHAPE, trained
+from small_models import IMAGE_SHAPE, trained
 
 import tfvae
 from tfvae.training import local_workers as workers
