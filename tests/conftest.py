@@ -1,9 +1,60 @@
 import os
+import sys
 from pathlib import Path
 
+import hypothesis
 import pytest
+import wrapt
 
 REPOSITORY = Path(__file__).parents[1]
+NUM_LOGICAL_CPUS = 4
+
+hypothesis.settings.register_profile("tfvae", derandomize=True, deadline=None)
+hypothesis.settings.load_profile("tfvae")
+
+
+def pytest_xdist_auto_num_workers(config):
+    """All processors for the whole suite; none but this one for chosen files, or for a GPU."""
+    is_whole_suite = set(config.args) == set(config.getini("testpaths"))
+    is_for_gpu = config.getoption("markexpr") == "gpu"
+    return len(os.sched_getaffinity(0)) if is_whole_suite and not is_for_gpu else 0
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if item.get_closest_marker("slow") and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(900))
+
+
+def pytest_configure(config):
+    @wrapt.when_imported("tensorflow")
+    def split_devices(tf):
+        """Makes several devices of the processor, and two of a single GPU, for several replicas."""
+        (processor,) = tf.config.list_physical_devices("CPU")
+        tf.config.set_logical_device_configuration(
+            processor, NUM_LOGICAL_CPUS * [tf.config.LogicalDeviceConfiguration()]
+        )
+        gpus = tf.config.list_physical_devices("GPU")
+        if len(gpus) == 1 and config.getoption("markexpr") == "gpu":
+            part = tf.config.LogicalDeviceConfiguration(memory_limit=4096)
+            tf.config.set_logical_device_configuration(gpus[0], 2 * [part])
+
+
+def set_random_seed():
+    """The same random numbers whatever ran before; nothing where no test needs TensorFlow."""
+    if "keras" in sys.modules:
+        sys.modules["keras"].utils.set_random_seed(0)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup():
+    set_random_seed()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_call():
+    # Again, because fixtures that several tests share draw numbers before the first of them alone.
+    set_random_seed()
 
 
 @pytest.fixture(scope="session")
@@ -61,23 +112,6 @@ def shared_data_dir():
     return pytest.skip(
         "mnist and binarized_mnist are neither in TFDS_DATA_DIR nor in ../shared/data/tfds"
     )
-
-
-NUM_LOGICAL_CPUS = 4
-
-
-def pytest_configure(config):
-    """Splits processor and a single GPU for tests of several replicas, before TensorFlow starts."""
-    import tensorflow as tf
-
-    (processor,) = tf.config.list_physical_devices("CPU")
-    tf.config.set_logical_device_configuration(
-        processor, NUM_LOGICAL_CPUS * [tf.config.LogicalDeviceConfiguration()]
-    )
-    gpus = tf.config.list_physical_devices("GPU")
-    if len(gpus) == 1 and config.getoption("markexpr") == "gpu":
-        part = tf.config.LogicalDeviceConfiguration(memory_limit=4096)
-        tf.config.set_logical_device_configuration(gpus[0], 2 * [part])
 
 
 @pytest.fixture(scope="session")
