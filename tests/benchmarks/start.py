@@ -71,7 +71,7 @@ def train():
     """Runs the command, and gives the moments of its lines."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-u", "-m", "tfvae.cli", "train", "--epochs", "1"]
-        command += ["--num-samples", "1", "--output", Path(folder, "run")]
+        command += ["--num-importance-samples", "1", "--output", Path(folder, "run")]
         started, seen = time.perf_counter(), set()
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
             for line in process.stdout:

@@ -65,7 +65,7 @@ def run(digits_data_dir, tmp_path_factory):
     numbers = folder.parent / "numbers.json"
     arguments = (
         *("train", "--data-dir", digits_data_dir, "--output", folder, "--json", numbers),
-        *("--epochs", 2, "--latent-dim", 2, "--num-samples", 10, "--batch-size", 200),
+        *("--epochs", 2, "--latent-dim", 2, "--num-importance-samples", 10, "--batch-size", 200),
         "--tensorboard",
     )
     # In a process of its own, to see all that users see.
@@ -123,7 +123,16 @@ def test_a_recipe_is_trained_with_what_goes_over_it(digits_data_dir, tmp_path):
     done = tfvae(
         *("train", "--recipe", "pythae-vae-two-layers", "--dataset", "digits"),
         *("--data-dir", digits_data_dir),
-        *("--binarization", "dynamic", "--hidden", 16, "--epochs", 1, "--num-samples", 5),
+        *(
+            "--binarization",
+            "dynamic",
+            "--hidden",
+            16,
+            "--epochs",
+            1,
+            "--num-importance-samples",
+            5,
+        ),
         *("--split", "validation", "--output", tmp_path / "run", "--warmup-epochs", 0),
         *("--weight-decay", "none"),
     )
@@ -159,9 +168,9 @@ OTHER_SETTINGS = {
     "initial_model": "mnist-vae",
     "precision": "mixed_bfloat16",
     "objective": "iwae",
-    "latents_per_image": 5,
-    "resampled_per_image": 2,
-    "gradient": "doubly_reparametrized",
+    "num_samples": 5,
+    "num_resampled": 2,
+    "gradient_estimator": "doubly_reparameterized",
     "beta": 0.5,
     "warmup_epochs": 4,
     "free_bits": 0.25,
@@ -180,8 +189,8 @@ NEEDED = {
     "filters": {"network": "resnet"},
     "blocks": {"network": "resnet"},
     "batch_normalization": {"network": "resnet"},
-    "resampled_per_image": {"objective": "iwae", "latents_per_image": 5},
-    "gradient": {"objective": "iwae"},
+    "num_resampled": {"objective": "iwae", "num_samples": 5},
+    "gradient_estimator": {"objective": "iwae"},
 }
 
 
@@ -224,7 +233,9 @@ def test_train_prints_the_numbers_and_where_things_lie(run):
 
 def test_evaluate_repeats_the_numbers_of_train(run, tmp_path):
     folder, numbers, _ = run
-    done = tfvae("evaluate", folder, "--num-samples", 10, "--json", tmp_path / "again.json")
+    done = tfvae(
+        "evaluate", folder, "--num-importance-samples", 10, "--json", tmp_path / "again.json"
+    )
     assert done.returncode == 0, done.stderr
     expected, found = (json.loads(file.read_text()) for file in (numbers, tmp_path / "again.json"))
     for name in ("elbo", "reconstruction", "kl", "log_likelihood", "posterior_gap"):
@@ -246,7 +257,7 @@ def test_evaluate_takes_as_many_samples_as_the_recipe(run, tmp_path, monkeypatch
     settings = TrainingSettings.of_run(folder / "settings.json", recipe="burda2015-vae")
     (tmp_path / "run" / "settings.json").write_text(settings.to_json())
     tfvae("evaluate", tmp_path / "run")
-    tfvae("evaluate", tmp_path / "run", "--num-samples", 7)
+    tfvae("evaluate", tmp_path / "run", "--num-importance-samples", 7)
     assert taken == [500, 5000, 7]
 
 
@@ -307,9 +318,9 @@ def test_wrong_input_is_one_line_and_2(run, tmp_path, monkeypatch):
         (("train", "--recipe", "burda-vae"), "did you mean burda2015-vae?"),
         (("publish", tmp_path, tmp_path / "model"), "there is no finished run"),
         (("train", "--output", folder), "is not empty, and nothing is overwritten"),
-        (("train", "--latent-dim", 0), "latent_dim must be an integer of at least 1"),
+        (("train", "--latent-dim", 0), "latent_dim must be an integer from 1 to 100,000; got 0"),
         (("train", "--config", tmp_path / "settings.toml"), "did you mean latent_dim?"),
-        (("train", "--num-samples", 0), "num_samples"),
+        (("train", "--num-importance-samples", 0), "num_importance_samples"),
         (("train", "--split", "tset"), "tset"),
         (("train", "--json", numbers), "exists, and is not overwritten"),
         (("evaluate", broken, "--dataset", "digits"), "is not a .keras file, or was cut off"),
@@ -345,7 +356,7 @@ def test_interrupted_training_keeps_the_best_weights(digits_data_dir, tmp_path):
         [
             *(sys.executable, "-c", "from tfvae.cli import main; main()", "train"),
             *("--data-dir", digits_data_dir, "--output", folder, "--epochs", "100000"),
-            *("--patience", "100000", "--num-samples", "5", "--latent-dim", "2"),
+            *("--patience", "100000", "--num-importance-samples", "5", "--latent-dim", "2"),
         ],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -158,7 +158,7 @@ def test_runs_that_cannot_be_resumed_are_refused(tmp_path):
     assert runs.unfinished_folder(tmp_path)[1].latent_dim == 7
     # A run of before its recipe had another gradient.
     (tmp_path / runs.SETTINGS).write_text('{"recipe": "burda2015-iwae", "objective": "iwae"}')
-    assert runs.unfinished_folder(tmp_path)[1].gradient == "plain"
+    assert runs.unfinished_folder(tmp_path)[1].gradient_estimator == "reparameterized"
     (tmp_path / runs.RESULTS).write_text("{}")
     with pytest.raises(InputError, match="has ended: there is nothing to resume"):
         runs.unfinished_folder(tmp_path)

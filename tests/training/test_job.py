@@ -1,4 +1,3 @@
-import dataclasses
 import json
 
 import keras
@@ -97,7 +96,7 @@ def test_numbers_and_figures_may_be_of_validation_images(
     monkeypatch.setattr(
         training.plots, "reconstructions", lambda vae, images: shown.update(images=images)
     )
-    settings = dataclasses.replace(small_settings, seed=1)
+    settings = small_settings.replace(seed=1)
     written = []
     arguments = {
         "num_importance_samples": 5,
@@ -184,18 +183,18 @@ def compiled(**given):
 
 
 def test_the_objective_is_that_of_the_settings():
-    objective = compiled(latents_per_image=3, beta=0.5, free_bits=0.1).objective
+    objective = compiled(num_samples=3, beta=0.5, free_bits=0.1).objective
     assert isinstance(objective, objectives.ELBO)
     assert (objective.num_samples, objective.beta, objective.free_bits) == (3, 0.5, 0.1)
-    objective = compiled(objective="iwae", latents_per_image=7).objective
+    objective = compiled(objective="iwae", num_samples=7).objective
     assert isinstance(objective, objectives.IWAE)
     assert (objective.num_samples, objective.gradient_estimator) == (7, "reparameterized")
     assert objective.num_resampled is None
     objective = compiled(
         objective="iwae",
-        gradient="doubly_reparametrized",
-        latents_per_image=7,
-        resampled_per_image=3,
+        gradient_estimator="doubly_reparameterized",
+        num_samples=7,
+        num_resampled=3,
     ).objective
     assert (objective.gradient_estimator, objective.num_resampled) == ("doubly_reparameterized", 3)
 
@@ -253,7 +252,7 @@ def test_the_bound_that_is_trained_chooses_the_epoch(
         latent_dim=2,
         hidden=[16],
         objective="iwae",
-        latents_per_image=4,
+        num_samples=4,
         average_weights=0.9,
         learning_rate_schedule="constant",
         epochs=3,
@@ -280,7 +279,7 @@ def test_training_starts_from_the_mean_of_the_data(small_settings):
     vae = training.build_vae(small_settings, (28, 28, 1))
     training.initialize(vae, small_settings)
     assert not vae.decoder.get_layer("pixels").bias.numpy().any()
-    settings = dataclasses.replace(small_settings, decoder_bias="data_mean")
+    settings = small_settings.replace(decoder_bias="data_mean")
     training.initialize(vae, settings)
     images = np.concatenate(
         list(splits.load_split(settings, "train", binarization="none").as_numpy_iterator())
@@ -295,10 +294,10 @@ def test_training_starts_from_another_model(small_settings, run, tmp_path):
     source.save(tmp_path / runs.MODEL)
     vae = training.build_vae(small_settings, (28, 28, 1))
     for place in (tmp_path, tmp_path / runs.MODEL):
-        settings = dataclasses.replace(small_settings, initial_model=str(place))
+        settings = small_settings.replace(initial_model=str(place))
         training.initialize(vae, settings)
         np.testing.assert_array_equal(vae.decoder.get_weights()[0], source.decoder.get_weights()[0])
-    settings = dataclasses.replace(small_settings, initial_model=str(run[0].folder))
+    settings = small_settings.replace(initial_model=str(run[0].folder))
     with pytest.raises(InputError, match="initial model must have the networks of the settings"):
         training.initialize(vae, settings)
     settings = TrainingSettings(hidden=[256, 256], initial_model="digits")

@@ -1,4 +1,3 @@
-import dataclasses
 import json
 import re
 import shutil
@@ -91,7 +90,7 @@ def test_a_run_that_has_not_ended_is_refused(tmp_path):
 def test_the_command_of_a_recipe_is_short():
     settings = TrainingSettings.merged(recipe="burda2015-iwae", seed=1, data_dir="/data")
     assert publishing.command_of(settings, 5000) == "tfvae train --recipe burda2015-iwae --seed 1"
-    assert publishing.command_of(settings, 50).endswith("--seed 1 --num-samples 50")
+    assert publishing.command_of(settings, 50).endswith("--seed 1 --num-importance-samples 50")
     settings = TrainingSettings(network="resnet", filters=[8, 9], batch_normalization=True)
     expected = "tfvae train --network resnet --filters 8 9 --batch-normalization"
     assert publishing.command_of(settings, 500) == expected
@@ -111,19 +110,19 @@ def test_the_command_leaves_out_a_recipe_that_has_more_by_now(monkeypatch):
         {"num_validation_images": 10},
         {"network": "resnet", "batch_normalization": True},
     ):
-        changed = dataclasses.replace(recipe, settings=recipe.settings | later)
+        changed = recipe.replace(settings=recipe.settings | later)
         with monkeypatch.context() as patch:
             patch.setattr(recipes, "load", lambda name, changed=changed: changed)
             command = publishing.command_of(settings, 5000)
         assert command.startswith("tfvae train --dataset binarized_mnist --binarization none ")
-        assert command.endswith(" --num-samples 5000")
+        assert command.endswith(" --num-importance-samples 5000")
         assert "batch-normalization" not in command
 
 
 def test_the_path_of_the_first_model_stays_here(run, tmp_path):
     folder = tmp_path / "run"
     shutil.copytree(run.folder, folder)
-    settings = dataclasses.replace(runs.settings_beside(folder), initial_model=str(tmp_path))
+    settings = runs.settings_beside(folder).replace(initial_model=str(tmp_path))
     (folder / runs.SETTINGS).write_text(settings.to_json())
     text = publishing.publish(folder, tmp_path / "model").read_text()
     assert "Seed 3; from `INITIAL_MODEL` on, 2 epochs" in text
@@ -133,7 +132,7 @@ def test_the_path_of_the_first_model_stays_here(run, tmp_path):
 
 def test_the_card_counts_the_images_of_the_settings(tmp_path):
     settings = TrainingSettings(dataset=SyntheticGrey.name, data_dir=str(tmp_path))
-    fewer = dataclasses.replace(settings, num_validation_images=2)
+    fewer = settings.replace(num_validation_images=2)
     assert "45 images to train on, 5 to choose the epoch, 20 held" in publishing._data(settings)
     assert "48 images to train on, 2 to choose the epoch, 20 held" in publishing._data(fewer)
 
@@ -142,7 +141,7 @@ def test_the_card_of_a_recipe_names_the_paper(run):
     settings = TrainingSettings.merged(recipe="burda2015-iwae", seed=1, data_dir="/data")
     text = publishing._training(settings, run.results)
     assert "Seed 1; from `mnist-vae` on, 2 epochs of 100 images a step" in text
-    assert "the importance-weighted bound of 50 samples with the doubly reparametrised grad" in text
+    assert "the importance-weighted bound of 50 samples with the doubly reparameterized" in text
     assert "(arXiv:1810.04152), its gradient through 5 resampled ones alone, in" in text
     assert "Published: -log p(x) of 84.78 nats (Burda, Grosse, Salakhutdinov." in text
     assert "arXiv:1509.00519" in text

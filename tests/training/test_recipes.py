@@ -1,4 +1,3 @@
-import dataclasses
 import datetime
 import json
 import re
@@ -15,7 +14,6 @@ from tfvae import objectives
 from tfvae.common.errors import InputError
 from tfvae.training import job as training
 from tfvae.training import pretrained, recipes
-from tfvae.training.recipes import reading
 from tfvae.training.settings import TrainingSettings
 
 REPOSITORY = Path(__file__).parents[2]
@@ -81,7 +79,7 @@ def test_the_readme_has_the_numbers_of_the_recipe(name):
     assert time.startswith(f"{minutes} min")
     assert ("two cores" in time) == any(result.num_cores == 2 for result in recipe.ours)
     fewer = {result.num_importance_samples for result in recipe.ours} - {None}
-    options = "".join(f" --num-samples {count}" for count in fewer)
+    options = "".join(f" --num-importance-samples {count}" for count in fewer)
     assert command == f"`tfvae train --recipe {name}{options}`"
     others = {count} if any(result.as_published for result in recipe.ours) else set()
     assert set(re.findall(r"([\d,]+) samples", here)) == {f"{count:,}" for count in fewer} | others
@@ -146,7 +144,7 @@ def test_results_are_read(monkeypatch, tmp_path):
     )
     (tmp_path / "mine.toml").write_text(text)
     earlier = list(recipes.load("pythae-vae").ours)
-    monkeypatch.setattr(reading.resources, "files", lambda package: tmp_path)
+    monkeypatch.setattr(recipes.resources, "files", lambda package: tmp_path)
     assert recipes.names() == ["mine"]
     *before, result = recipes.load("mine").ours
     assert before == earlier
@@ -157,16 +155,16 @@ def test_results_are_read(monkeypatch, tmp_path):
 def test_settings_go_over_the_recipe(tmp_path):
     settings = TrainingSettings.merged(recipe="burda2015-iwae", seed=3, epochs=7)
     assert (settings.recipe, settings.seed, settings.epochs) == ("burda2015-iwae", 3, 7)
-    assert (settings.objective, settings.latents_per_image) == ("iwae", 50)
+    assert (settings.objective, settings.num_samples) == ("iwae", 50)
     assert settings.num_importance_samples == 5000
     assert TrainingSettings().num_importance_samples == 500
     # So also the settings that a run has written, which are all there.
     (tmp_path / "settings.json").write_text(settings.to_json())
     assert TrainingSettings.of_run(tmp_path / "settings.json") == settings
-    (tmp_path / "mine.toml").write_text('recipe = "burda2015-iwae"\nlatents_per_image = 5\n')
+    (tmp_path / "mine.toml").write_text('recipe = "burda2015-iwae"\nnum_samples = 5\n')
     mine = TrainingSettings.merged(tmp_path / "mine.toml")
     expected = TrainingSettings.merged(recipe="burda2015-iwae")
-    assert mine == dataclasses.replace(expected, latents_per_image=5)
+    assert mine == expected.replace(num_samples=5)
 
 
 @pytest.mark.slow

@@ -117,7 +117,7 @@ def test_settings_beside_a_model(saved, tmp_path):
     assert runs.settings_beside(tmp_path / runs.MODEL) == settings
     # A run of before its recipe had another gradient.
     (tmp_path / runs.SETTINGS).write_text('{"recipe": "burda2015-iwae", "objective": "iwae"}')
-    assert runs.settings_beside(tmp_path).gradient == "plain"
+    assert runs.settings_beside(tmp_path).gradient_estimator == "reparameterized"
 
 
 def test_what_a_run_that_learned_nothing_leaves_is_removed(tmp_path):

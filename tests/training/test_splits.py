@@ -58,7 +58,7 @@ def test_num_validation_images_are_those_at_the_end_of_train(grey):
     description = describe_dataset(grey.dataset, grey.data_dir)
     assert splits.sizes(grey, description) == {"train": 45, "validation": 5, "test": 20}
     tenth = values(grey, "validation")
-    fewer = dataclasses.replace(grey, num_validation_images=2)
+    fewer = grey.replace(num_validation_images=2)
     assert splits.sizes(fewer, description) == {"train": 48, "validation": 2, "test": 20}
     assert values(fewer, "validation") == tenth[-2:]
     assert values(fewer, "train") == values(grey, "train") + tenth[:-2]
@@ -69,12 +69,12 @@ def test_num_validation_images_are_those_at_the_end_of_train(grey):
 
 def test_num_validation_images_leave_some_to_train_on(grey):
     for count in (50, 51):
-        settings = dataclasses.replace(grey, num_validation_images=count)
+        settings = grey.replace(num_validation_images=count)
         message = rf"must leave images to train on, of the 50 of synthetic_grey/1.0.0; got {count}"
         for split in ("train", "validation"):
             with pytest.raises(InputError, match=message):
                 splits.load_split(settings, split)
-    assert len(values(dataclasses.replace(grey, num_validation_images=49), "train")) == 1
+    assert len(values(grey.replace(num_validation_images=49), "train")) == 1
 
 
 def test_num_validation_images_are_not_for_a_data_set_that_has_a_split_of_them(digits_data_dir):

@@ -519,9 +519,7 @@ def test_hyperband_continues_the_best(tmp_path):
     arguments = search_arguments(
         tiny_search.TinyHyperModel(latent_dims=(1, 2, 3)), algorithm="Hyperband"
     )
-    arguments["hypermodel"].training = dataclasses.replace(
-        arguments["hypermodel"].training, epochs=3
-    )
+    arguments["hypermodel"].training = arguments["hypermodel"].training.replace(epochs=3)
     result = tuning.search(**arguments, folder=tmp_path)
     continued = [t for t in result.trials if t.values.get("tuner/initial_epoch")]
     assert continued
@@ -759,7 +757,7 @@ def test_trials_are_of_the_images_that_the_settings_leave(tmp_path, monkeypatch)
 
     monkeypatch.setattr(searching, "search", search)
     settings = TrainingSettings(dataset=SyntheticGrey.name, data_dir=str(tmp_path))
-    for each in (settings, dataclasses.replace(settings, num_validation_images=2)):
+    for each in (settings, settings.replace(num_validation_images=2)):
         searching.search_dataset(each, SearchSpace(), SearchSettings(), tmp_path / "search")
     assert given == [(45, 45, 5), (48, 48, 2)]
 

@@ -1,6 +1,5 @@
 """What the commands do: from files of models and data sets to files, and lines to read."""
 
-import dataclasses
 import json
 import tempfile
 from collections.abc import Callable
@@ -351,9 +350,9 @@ def tune(
     vae = tuning.load_chosen(hypermodel, folder, result)
     with atomic_write(folder / runs.MODEL) as path:
         vae.save(path)
-    known = {field.name for field in dataclasses.fields(settings)}
+    known = TrainingSettings.model_fields
     chosen = {name: value for name, value in result.chosen.values.items() if name in known}
-    runs.write_text(folder / runs.SETTINGS, dataclasses.replace(settings, **chosen).to_json())
+    runs.write_text(folder / runs.SETTINGS, settings.replace(**chosen).to_json())
     for line in result.lines:
         say(line)
     say(result.reason)
@@ -373,12 +372,13 @@ def _settings(model, **given):
             f"nothing says which images {model} is of: there is no {runs.SETTINGS} beside it. Give "
             "--dataset"
         )
-    return (beside or TrainingSettings()).with_given(**given)
+    given = {name: value for name, value in given.items() if value is not None}
+    return (beside or TrainingSettings()).replace(**given)
 
 
 def _check_same_run(settings, folder, recorded):
     """Checks that what is resumed is what was begun, if perhaps on other devices."""
-    here, there = dataclasses.asdict(settings), dataclasses.asdict(recorded)
+    here, there = settings.model_dump(), recorded.model_dump()
     different = [
         f"{name} is {there[name]!r} there and {here[name]!r} here"
         for name in here

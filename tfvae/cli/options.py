@@ -50,10 +50,10 @@ StrategyOption = Annotated[
     typer.Option(help="The devices: one, all of this machine, or those of TF_CONFIG."),
 ]
 SeedOption = Annotated[int | None, typer.Option(help="Of everything random.")]
-NumSamplesOption = Annotated[
+NumImportanceSamplesOption = Annotated[
     int | None,
     typer.Option(
-        "--num-samples",
+        "--num-importance-samples",
         help="Importance samples an image, for log p(x).",
         show_default="500, or the recipe's",
     ),

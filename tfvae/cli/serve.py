@@ -23,8 +23,9 @@ def export(
     image_dtype: Annotated[
         Literal["float32", "int8"], typer.Option(help="Of the images that the server takes.")
     ] = "float32",
-    num_samples: Annotated[
-        int, typer.Option("--num-samples", help="Importance samples an image, for `score`.")
+    num_importance_samples: Annotated[
+        int,
+        typer.Option("--num-importance-samples", help="Importance samples an image, for `score`."),
     ] = 256,
     prune: Annotated[
         int | None, typer.Option(help="Keep this many of the newest versions only.")
@@ -36,7 +37,7 @@ def export(
         folder,
         file_format=format,
         image_dtype=image_dtype,
-        num_importance_samples=num_samples,
+        num_importance_samples=num_importance_samples,
         prune=prune,
         say=typer.echo,
     )

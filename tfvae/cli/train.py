@@ -11,17 +11,17 @@ import typer
 from tfvae.cli.app import app, start
 from tfvae.cli.options import (
     JsonOption,
-    NumSamplesOption,
+    NumImportanceSamplesOption,
     SeveralValues,
     StrategyOption,
 )
 from tfvae.common.errors import InputError
+from tfvae.common.validation import NONE
 from tfvae.training.settings import (
-    NONE,
     Activation,
     Binarization,
     DecoderBias,
-    Gradient,
+    GradientEstimator,
     LearningRateSchedule,
     Network,
     ObjectiveName,
@@ -155,9 +155,9 @@ def train(
     ] = None,
     objective: Annotated[
         ObjectiveName | None,
-        typer.Option(rich_help_panel=OBJECTIVE, help="What is maximised.", show_default="elbo"),
+        typer.Option(rich_help_panel=OBJECTIVE, help="What is maximized.", show_default="elbo"),
     ] = None,
-    latents_per_image: Annotated[
+    num_samples: Annotated[
         int | None,
         typer.Option(
             rich_help_panel=OBJECTIVE,
@@ -165,7 +165,7 @@ def train(
             show_default="1",
         ),
     ] = None,
-    resampled_per_image: Annotated[
+    num_resampled: Annotated[
         int | None,
         typer.Option(
             parser=_or_none(int),
@@ -175,12 +175,12 @@ def train(
             show_default="all",
         ),
     ] = None,
-    gradient: Annotated[
-        Gradient | None,
+    gradient_estimator: Annotated[
+        GradientEstimator | None,
         typer.Option(
             rich_help_panel=OBJECTIVE,
             help="How iwae estimates the encoder's gradient.",
-            show_default="plain",
+            show_default="reparameterized",
         ),
     ] = None,
     beta: Annotated[
@@ -301,7 +301,7 @@ def train(
             show_default="test",
         ),
     ] = None,
-    num_samples: NumSamplesOption = None,
+    num_importance_samples: NumImportanceSamplesOption = None,
     json: JsonOption = None,
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Write summaries for TensorBoard.")
@@ -328,9 +328,9 @@ def train(
         initial_model=initial_model,
         precision=precision,
         objective=objective,
-        latents_per_image=latents_per_image,
-        resampled_per_image=resampled_per_image,
-        gradient=gradient,
+        num_samples=num_samples,
+        num_resampled=num_resampled,
+        gradient_estimator=gradient_estimator,
         beta=beta,
         warmup_epochs=warmup_epochs,
         free_bits=free_bits,
@@ -345,6 +345,7 @@ def train(
         seed=seed,
         strategy=strategy,
     )
+    given = {name: value for name, value in given.items() if value is not None}
     if resume is not None and config is None:
         settings = TrainingSettings.of_run(resume / "settings.json", **given)
     else:
@@ -358,7 +359,7 @@ def train(
         output,
         resume=resume,
         split=split,
-        num_importance_samples=num_samples,
+        num_importance_samples=num_importance_samples,
         with_tensorboard=tensorboard,
         json_file=json,
         say=typer.echo,

@@ -100,7 +100,7 @@ def tune(
             show_default="runs/tune-DATASET",
         ),
     ] = None,
-    num_samples: Annotated[
+    num_importance_samples: Annotated[
         int, typer.Option(help="Importance samples an image, for log p(x).")
     ] = 100,
     export: Annotated[
@@ -113,8 +113,7 @@ def tune(
     KerasTuner's KERASTUNER_TUNER_ID (chief, or a name for each worker), KERASTUNER_ORACLE_IP and
     KERASTUNER_ORACLE_PORT, and start the same command on each.
     """
-    settings = TrainingSettings.merged(
-        config,
+    given = dict(
         dataset=dataset,
         data_dir=data_dir,
         binarization=binarization,
@@ -125,6 +124,8 @@ def tune(
         seed=seed,
         strategy=strategy,
     )
+    given = {name: value for name, value in given.items() if value is not None}
+    settings = TrainingSettings.merged(config, **given)
     space = SearchSpace(
         latent_dims=latent_dims or (),
         latent_range=latent_range,
@@ -141,7 +142,7 @@ def tune(
         objective=objective,
         max_trials=max_trials,
         executions_per_trial=executions,
-        num_importance_samples=num_samples,
+        num_importance_samples=num_importance_samples,
     )
     start().tune(
         settings,

@@ -211,7 +211,7 @@ def evaluate(
     images = splits.load_split(settings, split, shuffle=False)
     numbers = diagnostics.evaluate(vae, images, num_importance_samples, seed=settings.seed)
     seconds = time.perf_counter() - began
-    settings_of_split = {**dataclasses.asdict(settings), "split": split}
+    settings_of_split = {**settings.model_dump(), "split": split}
     return numbers | {"seconds": seconds, "settings": settings_of_split}
 
 
@@ -253,17 +253,16 @@ def compile_vae(vae: VAE, settings: TrainingSettings, steps_per_epoch: int) -> N
     """Compiles a model with the objective and the optimizer of the settings."""
     if settings.objective == "iwae":
         objective = objectives.IWAE(
-            num_samples=settings.latents_per_image,
-            gradient_estimator={"plain": "reparameterized"}.get(
-                settings.gradient, "doubly_reparameterized"
-            ),
-            num_resampled=settings.resampled_per_image,
+            num_samples=settings.num_samples,
+            gradient_estimator=settings.gradient_estimator,
+            num_resampled=settings.num_resampled,
         )
     else:
         objective = objectives.ELBO(
             beta=settings.beta,
-            num_samples=settings.latents_per_image,
+            num_samples=settings.num_samples,
             free_bits=settings.free_bits,
+            gradient_estimator=settings.gradient_estimator,
         )
     adam = keras.optimizers.Adam
     if settings.weight_decay is not None:
@@ -312,7 +311,7 @@ def with_epochs(settings: TrainingSettings, steps_per_epoch: int) -> TrainingSet
             f"warmup_epochs, {settings.warmup_epochs}, must be fewer than the epochs, {epochs}: no "
             "epoch would be trained with the KL at its full weight, and none could be chosen"
         )
-    return dataclasses.replace(settings, epochs=epochs, patience=patience)
+    return settings.replace(epochs=epochs, patience=patience)
 
 
 def write_figures(

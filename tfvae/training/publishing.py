@@ -1,6 +1,5 @@
 """From the folder of a finished run to a model that others load, serve and judge by its card."""
 
-import dataclasses
 import json
 import shlex
 import shutil
@@ -10,10 +9,12 @@ from typing import Any
 from tfvae import serving
 from tfvae.common.errors import InputError
 from tfvae.common.files import atomic_write
+from tfvae.common.validation import NONE
 from tfvae.datasets import describe_dataset
 from tfvae.training import initialization, pretrained, recipes, runs, splits
 from tfvae.training import job as training
-from tfvae.training.settings import CAN_BE_TAKEN_AWAY, NONE, TrainingSettings
+from tfvae.training.model_card import write_model_card
+from tfvae.training.settings import TrainingSettings
 from tfvae.vae import VAE
 
 NUMBERS = (
@@ -35,6 +36,13 @@ PICTURES = ("samples", "reconstructions", "training_curves")
 _OF_MACHINE = ("data_dir", "strategy")
 # In which two runs of a recipe may differ.
 _OF_RUN = (*_OF_MACHINE, "seed")
+_OPTIONS_WITH_NONE = (
+    "initial_model",
+    "num_resampled",
+    "gradient_clipping",
+    "weight_decay",
+    "average_weights",
+)
 # In place of the path of a model that training started from.
 _INITIAL_MODEL = "INITIAL_MODEL"
 
@@ -67,7 +75,8 @@ def publish(
         )
     if (folder / runs.MODEL).exists() and not overwrite:
         raise InputError(f"{folder / runs.MODEL} is there already: give --overwrite to replace it")
-    settings = TrainingSettings.of_run(run / runs.SETTINGS, data_dir=data_dir)
+    given = {} if data_dir is None else {"data_dir": data_dir}
+    settings = TrainingSettings.of_run(run / runs.SETTINGS, **given)
     vae = _without_optimizer(runs.load_vae(run))
     results = _results_on_test(vae, settings, run)
     folder.mkdir(parents=True, exist_ok=True)
@@ -82,7 +91,7 @@ def publish(
             with atomic_write(folder / "card" / f"{picture}.png") as path:
                 shutil.copyfile(run / f"{picture}.png", path)
     names = [name for key in NUMBERS for name in (key, f"{key}_stderr") if name in results]
-    return serving.write_model_card(
+    return write_model_card(
         vae,
         folder,
         data=_data(settings),
@@ -106,21 +115,20 @@ def command_of(settings: TrainingSettings, num_importance_samples: int) -> str:
         settings: The settings.
         num_importance_samples: Latents per image for log p(x) of the held-out images.
     """
-    usual = dataclasses.replace(TrainingSettings.merged(recipe=settings.recipe), recipe=None)
+    usual = TrainingSettings.merged(recipe=settings.recipe).replace(recipe=None)
     words = ["tfvae", "train"]
-    for field in dataclasses.fields(settings):
-        value = getattr(settings, field.name)
-        if value == getattr(usual, field.name) or field.name in _OF_MACHINE:
+    for name, value in settings:
+        if value == getattr(usual, name) or name in _OF_MACHINE:
             continue
-        if value is None and field.name in CAN_BE_TAKEN_AWAY:
+        if value is None and name in _OPTIONS_WITH_NONE:
             value = NONE
         if value is None or value is False:
-            return command_of(dataclasses.replace(settings, recipe=None), num_importance_samples)
-        words.append(f"--{field.name.replace('_', '-')}")
+            return command_of(settings.replace(recipe=None), num_importance_samples)
+        words.append(f"--{name.replace('_', '-')}")
         if not isinstance(value, bool):
             words += map(str, value) if isinstance(value, tuple) else [str(value)]
     if num_importance_samples != settings.num_importance_samples:
-        words += ["--num-samples", str(num_importance_samples)]
+        words += ["--num-importance-samples", str(num_importance_samples)]
     return shlex.join(words)
 
 
@@ -128,8 +136,7 @@ def _portable(settings: TrainingSettings) -> TrainingSettings:
     """The settings without what is of the machine."""
     initial = settings.initial_model
     is_path = initial is not None and initial not in pretrained.names()
-    return dataclasses.replace(
-        settings,
+    return settings.replace(
         data_dir=None,
         strategy="auto",
         initial_model=_INITIAL_MODEL if is_path else initial,
@@ -173,12 +180,12 @@ def _data(settings):
 def _training(settings: TrainingSettings, results: dict[str, Any]) -> str:
     objective = {
         "elbo": "the ELBO",
-        "iwae": f"the importance-weighted bound of {settings.latents_per_image} samples",
+        "iwae": f"the importance-weighted bound of {settings.num_samples} samples",
     }[settings.objective]
-    if settings.gradient == "doubly_reparametrized":
-        objective += " with the doubly reparametrised gradient (arXiv:1810.04152)"
-    if settings.resampled_per_image is not None:
-        objective += f", its gradient through {settings.resampled_per_image} resampled ones alone"
+    if settings.gradient_estimator == "doubly_reparameterized":
+        objective += " with the doubly reparameterized gradient (arXiv:1810.04152)"
+    if settings.num_resampled is not None:
+        objective += f", its gradient through {settings.num_resampled} resampled ones alone"
     start = "" if settings.initial_model is None else f" from `{settings.initial_model}` on,"
     text = (
         f"Seed {settings.seed};{start} {results['epochs']} epochs of {settings.batch_size} images "
@@ -208,9 +215,7 @@ def _changes(settings: TrainingSettings) -> list[str]:
     """The names of the settings that are not those of their recipe."""
     usual = TrainingSettings.merged(recipe=settings.recipe)
     return [
-        field.name
-        for field in dataclasses.fields(settings)
-        if field.name not in _OF_RUN and getattr(settings, field.name) != getattr(usual, field.name)
+        name for name, value in settings if name not in _OF_RUN and value != getattr(usual, name)
     ]
 
 
@@ -219,7 +224,7 @@ def _limits(settings, vae):
     of_bound = ""
     if settings.objective == "iwae":
         of_bound = (
-            f" Its encoder was trained for {settings.latents_per_image} samples an image, weighted "
+            f" Its encoder was trained for {settings.num_samples} samples an image, weighted "
             "by their importance: a single one is worse than one of a model that was trained on "
             "the ELBO, and so is its ELBO."
         )

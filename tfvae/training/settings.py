@@ -1,16 +1,17 @@
 """What a training run is made of: settings with defaults, from a file or from the command line."""
 
-import dataclasses
+import functools
 import json
-import math
 import os
 import re
 import tomllib
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, Self
 
-from tfvae.common.checks import suggestion
+from pydantic import Field, model_validator
+
 from tfvae.common.errors import InputError
+from tfvae.common.validation import NONE, ValidatedModel, short_repr
 from tfvae.training import recipes
 
 Network = Literal["mlp", "conv", "resnet"]
@@ -19,81 +20,27 @@ Strategy = Literal["auto", "one_device", "mirrored", "multi_worker"]
 Precision = Literal["float32", "mixed_bfloat16", "mixed_float16", "float64"]
 Activation = Literal["relu", "elu", "selu", "gelu", "silu", "softplus", "tanh", "glu"]
 ObjectiveName = Literal["elbo", "iwae"]
-Gradient = Literal["plain", "doubly_reparametrized"]
+GradientEstimator = Literal["reparameterized", "score_function", "doubly_reparameterized"]
 DecoderBias = Literal["zeros", "data_mean"]
 LearningRateSchedule = Literal["cosine", "constant", "piecewise"]
 
-NONE = "none"
-"""Takes away what a file or a recipe sets, of the settings that `CAN_BE_TAKEN_AWAY` names."""
-
-CAN_BE_TAKEN_AWAY = (
-    "initial_model",
-    "resampled_per_image",
-    "gradient_clipping",
-    "weight_decay",
-    "average_weights",
-)
+Text = Annotated[str, Field(pattern=r"^[^\x00]+$")]
+Size = Annotated[int, Field(ge=1, le=100_000)]
+"""Of something that lies in memory: units, latents, images, samples."""
+Count = Annotated[int, Field(ge=1, le=1_000_000_000)]
+"""Of something that is done again and again."""
+Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
+NonnegativeNumber = Annotated[float, Field(ge=0, le=1e9)]
+PositiveNumber = Annotated[float, Field(gt=0, le=1e9)]
+# Lists of a file become tuples.
+Sizes = Annotated[tuple[Size, ...], Field(strict=False, min_length=1)]
 
 NUM_IMPORTANCE_SAMPLES = 500
-"""Latents per image for log p(x) of the held-out images, where no recipe says otherwise."""
+"""Importance samples per image for log p(x) of the held-out images, where no recipe says more."""
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class TrainingSettings:
+class TrainingSettings(ValidatedModel):
     """The settings of a training run.
-
-    Attributes:
-        recipe: The recipe that the settings below are from, where they differ from its; see
-            `tfvae.training.recipes`.
-        dataset: `digits`, or the name of a TFDS data set with one image a record.
-        data_dir: The TFDS data directory; None for TFDS's own.
-        binarization: How grey images become binary; see `tfvae.load_dataset`.
-        num_validation_images: How many images at the end of TFDS's train choose the epoch, for a
-            data set without a validation split; None for a tenth of them.
-        network: The kind of encoder and decoder.
-        latent_dim: The number of latent dimensions.
-        hidden: The units of each hidden layer of an mlp, from the image on, or of the one fully
-            connected layer of the others; None for the network's default.
-        filters: The filters of each convolution of a conv, or of each stage of a resnet, from the
-            image on; None for its default.
-        blocks: The residual blocks of each stage of a resnet; None for its default.
-        batch_normalization: Whether one stands before each activation of a resnet's blocks.
-        activation: Of the hidden layers, `glu` (gated layers) for the mlp alone; None for the
-            network's default.
-        decoder_bias: What the bias of the logits is at the start: `zeros`, or `data_mean`, with
-            which each pixel has the mean of the training images as its probability.
-        initial_model: A `.keras` file, the folder of a run, or the name of a pretrained model,
-            whose weights training starts from; None for random ones. Its networks must be those of
-            these settings.
-        precision: The Keras dtype policy of the networks.
-        objective: What is maximised; see `tfvae.objectives`.
-        latents_per_image: How many latents the objective draws for each image in a step.
-        resampled_per_image: Through how many of these latents the gradient of the objective
-            `iwae` passes, which their importance weights choose; None for all. See
-            `objectives.IWAE`.
-        gradient: How the objective `iwae` estimates the gradient of the encoder; see
-            `objectives.IWAE`.
-        beta: The weight of the KL.
-        warmup_epochs: Over how many first epochs the weight of the KL rises from 0; 0 for none.
-        free_bits: The nats that the KL of each latent dimension has free.
-        learning_rate: Of Adam, at the start.
-        learning_rate_schedule: How it goes on: `cosine` to 0, `constant`, or `piecewise`, in eight
-            stages, each three times as long as the one before, down to a tenth.
-        gradient_clipping: The greatest norm of the whole gradient; None for any.
-        weight_decay: By which part of itself, times the learning rate, each weight but the biases
-            shrinks in a step; None for none.
-        average_weights: The momentum of the exponential moving average of the weights that is
-            validated and kept, such as 0.999; None for the weights themselves.
-        strategy: Over which devices the images of a step are shared out; see `strategies.get`.
-        batch_size: Images a step, of all devices together.
-        epochs: Passes over the training images; None for as many as make about 40,000 steps, but
-            no fewer than 50 and no more than 200.
-        patience: After how many epochs without a better objective on the validation images
-            training stops; None for a tenth of the epochs, but no fewer than 10.
-        seed: Of everything random.
-
-    Raises:
-        InputError: If a value is not possible.
 
     References:
         Dauphin et al. Language Modeling with Gated Convolutional Networks. 2016. arXiv:1612.08083
@@ -103,84 +50,100 @@ class TrainingSettings:
         Burda et al. Importance Weighted Autoencoders. 2015. arXiv:1509.00519 (`piecewise`).
     """
 
-    recipe: str | None = None
-    dataset: str = "digits"
-    data_dir: str | None = None
+    recipe: Text | None = None
+    """The settings of a model of the literature (see `tfvae recipes`), under those given here."""
+    dataset: Text = "digits"
+    """The images: digits, mnist, or any TFDS data set with one image per record."""
+    data_dir: Text | None = None
+    """The TFDS data directory, where it is not TFDS's own."""
     binarization: Binarization = "dynamic"
-    num_validation_images: int | None = None
+    """How gray images become binary: sampled in each epoch, sampled once, at a half, not at all."""
+    num_validation_images: Count | None = None
+    """How many images at the end of the train split choose the epoch, where the data set has no
+    validation split; a tenth of them if none."""
     network: Network = "mlp"
-    latent_dim: int = 32
-    hidden: tuple[int, ...] | None = None
-    filters: tuple[int, ...] | None = None
-    blocks: int | None = None
+    """The kind of encoder and decoder."""
+    latent_dim: Size = 32
+    """The number of latent dimensions."""
+    hidden: Sizes | None = None
+    """The units of each hidden layer of an mlp, from the image on, or of the one dense layer of a
+    conv or resnet; if none, 512 512 or 256."""
+    filters: Sizes | None = None
+    """The filters of each convolution of a conv, or of each stage of a resnet, from the image on;
+    32 64 if none."""
+    blocks: Size | None = None
+    """The residual blocks of each stage of a resnet; 2 if none."""
     batch_normalization: bool = False
+    """Normalize batches before each activation of a resnet's blocks."""
     activation: Activation | None = None
+    """The activation of the hidden layers, where glu (gated layers) is for an mlp; if none, relu,
+    or elu for a resnet."""
     decoder_bias: DecoderBias = "zeros"
-    initial_model: str | None = None
+    """The first bias of the decoder's logits: data_mean gives each pixel the mean of the training
+    images as its probability."""
+    initial_model: Text | None = None
+    """A .keras file, the folder of a run, or the name of a pretrained model of the same networks,
+    whose weights training starts from."""
     precision: Precision = "float32"
+    """The Keras dtype policy of the networks."""
     objective: ObjectiveName = "elbo"
-    latents_per_image: int = 1
-    resampled_per_image: int | None = None
-    gradient: Gradient = "plain"
-    beta: float = 1.0
-    warmup_epochs: int = 0
-    free_bits: float = 0.0
-    learning_rate: float = 1e-3
+    """What is maximized: the ELBO, or the importance-weighted ELBO."""
+    num_samples: Size = 1
+    """How many latents per image the objective draws in a step."""
+    num_resampled: Size | None = None
+    """How many of these latents the gradient of iwae passes through, chosen by their importance
+    weights; all of them if none."""
+    gradient_estimator: GradientEstimator = "reparameterized"
+    """How the gradient of the encoder is estimated; score_function is for elbo,
+    doubly_reparameterized for iwae."""
+    beta: NonnegativeNumber = 1.0
+    """The weight of the KL."""
+    warmup_epochs: Annotated[int, Field(ge=0, le=1_000_000_000)] = 0
+    """The first epochs, in which the weight of the KL rises from 0."""
+    free_bits: NonnegativeNumber = 0.0
+    """The nats that the KL of each latent dimension has free."""
+    learning_rate: PositiveNumber = 1e-3
+    """The learning rate of Adam at the start."""
     learning_rate_schedule: LearningRateSchedule = "cosine"
-    gradient_clipping: float | None = None
-    weight_decay: float | None = None
-    average_weights: float | None = None
+    """How the learning rate goes on: cosine to 0, constant, or piecewise in eight stages, each
+    three times as long as the one before, down to a tenth."""
+    gradient_clipping: PositiveNumber | None = None
+    """The largest norm of the whole gradient."""
+    weight_decay: PositiveNumber | None = None
+    """The part of each weight but the biases that a step takes off, times the learning rate."""
+    average_weights: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """The momentum, such as 0.999, of the moving average of the weights that is validated and
+    kept."""
     strategy: Strategy = "auto"
-    batch_size: int = 128
-    epochs: int | None = None
-    patience: int | None = None
-    seed: int = 0
+    """The devices that share the images of a step: one, all of this machine, or those of the
+    machines in TF_CONFIG."""
+    batch_size: Size = 128
+    """The images per step, of all devices together."""
+    epochs: Count | None = None
+    """The passes over the training images; if none, as many as make about 40,000 steps, but from
+    50 to 200."""
+    patience: Count | None = None
+    """After how many epochs without a better objective on the validation images training stops; if
+    none, a tenth of the epochs, but at least 10."""
+    seed: Seed = 0
+    """The seed of everything random."""
 
-    def __post_init__(self):
-        for name in ("hidden", "filters"):
-            sizes = getattr(self, name)
-            if sizes is None:
-                continue
-            if not isinstance(sizes, list | tuple) or not all(map(_is_positive, sizes)):
-                raise InputError(f"{name} must be integers of at least 1; got {sizes!r}")
-            # From a file or from options it comes as a list.
-            object.__setattr__(self, name, tuple(sizes))
-        for name, choices in _CHOICES.items():
-            value = getattr(self, name)
-            if value not in choices and not (value is None and name in _OPTIONAL):
-                raise InputError(f"{name} must be one of {', '.join(choices)}; got {value!r}")
-        for name, least in _INTEGERS.items():
-            value = getattr(self, name)
-            if value is None and name in _OPTIONAL:
-                continue
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                raise InputError(f"{name} must be an integer of at least {least}; got {value!r}")
-        for name, (bound, is_possible) in _NUMBERS.items():
-            value = getattr(self, name)
-            if value is None and name in _OPTIONAL:
-                continue
-            if isinstance(value, bool) or not isinstance(value, int | float):
-                raise InputError(f"{name} must be a number; got {value!r}")
-            if not math.isfinite(value) or not is_possible(value):
-                raise InputError(f"{name} must be a finite number {bound}; got {value!r}")
-        for name, networks in _OF_NETWORKS.items():
-            if getattr(self, name) is not None and self.network not in networks:
+    @model_validator(mode="after")
+    def _check_network(self) -> Self:
+        for name, networks in (
+            ("filters", ("conv", "resnet")),
+            ("blocks", ("resnet",)),
+            ("batch_normalization", ("resnet",)),
+        ):
+            if getattr(self, name) and self.network not in networks:
                 raise InputError(
                     f"{name} is for the network {' or '.join(networks)}; the network is "
                     f"{self.network}"
                 )
-        if not isinstance(self.batch_normalization, bool):
-            raise InputError(
-                f"batch_normalization must be true or false; got {self.batch_normalization!r}"
-            )
-        if self.batch_normalization and self.network != "resnet":
-            raise InputError(
-                f"batch_normalization is for the network resnet; the network is {self.network}"
-            )
         if self.batch_normalization and self.average_weights is not None:
             raise InputError(
                 "average_weights averages no moving means and variances, with which averaged "
-                "weights would have to be normalised: leave out it or batch_normalization"
+                "weights would have to be normalized: leave out it or batch_normalization"
             )
         if self.initial_model is not None and self.decoder_bias != "zeros":
             raise InputError(
@@ -193,56 +156,61 @@ class TrainingSettings:
             )
         if self.network != "mlp" and self.activation == "glu":
             raise InputError(f"glu is for the network mlp; the network is {self.network}")
+        return self
+
+    @model_validator(mode="after")
+    def _check_objective(self) -> Self:
         if self.objective != "elbo" and (self.beta != 1 or self.warmup_epochs or self.free_bits):
             raise InputError(
                 f"beta, warmup_epochs and free_bits weigh the KL of the objective elbo; the "
                 f"objective is {self.objective}, which has none to weigh: leave them out"
             )
-        if self.resampled_per_image is not None:
-            if self.objective != "iwae":
+        for value, objective in (("score_function", "elbo"), ("doubly_reparameterized", "iwae")):
+            if self.gradient_estimator == value and self.objective != objective:
                 raise InputError(
-                    f"resampled_per_image is for the objective iwae; the objective is "
-                    f"{self.objective}: leave it out"
+                    f"gradient_estimator {value} is for the objective {objective}; the objective "
+                    f"is {self.objective}: give gradient_estimator reparameterized"
                 )
-            if self.batch_normalization:
-                raise InputError(
-                    "resampled_per_image needs a decoder that is a function of each latent alone: "
-                    "leave out it or batch_normalization"
-                )
-            if self.resampled_per_image > self.latents_per_image:
-                raise InputError(
-                    f"resampled_per_image must be at most latents_per_image, "
-                    f"{self.latents_per_image}; got {self.resampled_per_image}"
-                )
-        if self.objective != "iwae" and self.gradient != "plain":
+        if self.num_resampled is None:
+            return self
+        if self.objective != "iwae":
             raise InputError(
-                f"gradient {self.gradient} is for the objective iwae; the objective is "
-                f"{self.objective}: give gradient plain"
+                f"num_resampled is for the objective iwae; the objective is {self.objective}: "
+                "leave it out"
             )
+        if self.batch_normalization:
+            raise InputError(
+                "num_resampled needs a decoder that is a function of each latent alone: leave out "
+                "it or batch_normalization"
+            )
+        if self.num_resampled > self.num_samples:
+            raise InputError(
+                f"num_resampled must be at most num_samples, {self.num_samples}; got "
+                f"{self.num_resampled}"
+            )
+        return self
 
     @property
     def monitor(self) -> str:
         """The log of an epoch by which the best one is chosen."""
-        # The ELBO at beta = 1; of other objectives, what is maximised.
+        # The ELBO at beta = 1; of other objectives, what is maximized.
         return "val_elbo" if self.objective == "elbo" else "val_loss"
 
     @property
     def num_importance_samples(self) -> int:
-        """Latents per image for log p(x) of the held-out images."""
+        """Importance samples per image for log p(x) of the held-out images."""
         if self.recipe is None:
             return NUM_IMPORTANCE_SAMPLES
         return recipes.load(self.recipe).num_importance_samples
 
     @classmethod
-    def merged(cls, file: str | os.PathLike | None = None, **given: Any) -> "TrainingSettings":
-        """Settings from a file, with those that are given besides over them.
-
-        A recipe, which may be given or be named in the file, lies under both.
+    def merged(cls, file: str | os.PathLike | None = None, **given: Any) -> Self:
+        """Settings that are given, over those of a file, over those of a recipe that either names.
 
         Args:
             file: A TOML or JSON file of settings by name.
-            **given: Settings; those that are None count as not given. `"none"` takes away what lies
-                under it of the settings in `CAN_BE_TAKEN_AWAY`, here and in the file.
+            **given: Settings by name. `None` or `"none"` takes away what the file or the recipe
+                has, of settings that may be none; so does `"none"` in the file.
 
         Returns:
             The settings.
@@ -251,26 +219,23 @@ class TrainingSettings:
             InputError: If the file cannot be read, there is no such recipe, or a setting is not
                 known or not possible.
         """
-        settings = _laid_over({} if file is None else _read(Path(file)), given)
-        if settings.get("recipe") is not None:
-            below = recipes.load(settings["recipe"]).settings
-            try:
-                return cls(**_taken_away(_laid_over(below, settings)))
-            except InputError as error:
-                note = _note_on_recipe(str(error), below, settings)
-                raise InputError(f"{error}{note}") from error
-        return cls(**_taken_away(settings))
+        of_file = {} if file is None else _read(Path(file))
+        recipe = {**of_file, **given}.get("recipe")
+        # What is no name of a recipe is refused with the other settings.
+        named = isinstance(recipe, str) and recipe != NONE
+        of_recipe = recipes.load(recipe).settings if named else {}
+        return cls._of_layers({f"the recipe {recipe}": of_recipe, f"{file}": of_file}, given)
 
     @classmethod
-    def of_run(cls, file: str | os.PathLike, **given: Any) -> "TrainingSettings":
+    def of_run(cls, file: str | os.PathLike, **given: Any) -> Self:
         """The settings that a run has written, with those that are given over them.
 
-        They are all that its training was made of. A setting that its file does not have is from
-        later than the run, and has its default, whatever the recipe says by now.
+        They are all that its training was made of. A setting that its file does not have is newer
+        than the run, and has its default, whatever the recipe says by now.
 
         Args:
             file: The `settings.json` of the run.
-            **given: Settings; those that are None count as not given.
+            **given: Settings by name, as in `merged`.
 
         Returns:
             The settings.
@@ -278,118 +243,64 @@ class TrainingSettings:
         Raises:
             InputError: As `merged` does.
         """
-        return cls(**_taken_away(_laid_over(_read(Path(file)), given)))
+        return cls._of_layers({f"{file}": _read(Path(file))}, given)
 
-    def with_given(self, **given: Any) -> "TrainingSettings":
-        """These settings, with those that are given over them.
+    def replace(self, **changes: Any) -> Self:
+        """These settings with others over them; another data set has its own validation images."""
+        return type(self)(**_merge(dict(self), changes))
 
-        Args:
-            **given: Settings; those that are None count as not given.
-
-        Returns:
-            The settings.
-
-        Raises:
-            InputError: If a setting is not possible.
-        """
-        return type(self)(**_taken_away(_laid_over(dataclasses.asdict(self), given)))
-
-    def to_json(self) -> str:
-        """The settings as the text of a file that `of_run` and `merged` read."""
-        return json.dumps(dataclasses.asdict(self), indent=2) + "\n"
+    @classmethod
+    def _of_layers(cls, layers: dict[str, dict[str, Any]], given: dict[str, Any]) -> Self:
+        """Settings of layers by their source, the lowest first, under those that are given."""
+        settings = functools.reduce(_merge, [*layers.values(), given])
+        try:
+            return cls(**settings)
+        except InputError as error:
+            # So that nobody looks elsewhere for what a file or a recipe has set.
+            notes = [_note(str(error), settings, *source) for source in layers.items()]
+            raise InputError(f"{error}{''.join(notes)}") from error
 
 
-_OPTIONAL = (
-    "num_validation_images",
-    "blocks",
-    "activation",
-    "resampled_per_image",
-    "gradient_clipping",
-    "weight_decay",
-    "average_weights",
-    "epochs",
-    "patience",
-)
-_OF_NETWORKS = {"filters": ("conv", "resnet"), "blocks": ("resnet",)}
-_CHOICES = {
-    "binarization": get_args(Binarization),
-    "network": get_args(Network),
-    "activation": get_args(Activation),
-    "decoder_bias": get_args(DecoderBias),
-    "precision": get_args(Precision),
-    "objective": get_args(ObjectiveName),
-    "gradient": get_args(Gradient),
-    "learning_rate_schedule": get_args(LearningRateSchedule),
-    "strategy": get_args(Strategy),
-}
-_INTEGERS = {
-    "num_validation_images": 1,
-    "latent_dim": 1,
-    "blocks": 1,
-    "latents_per_image": 1,
-    "resampled_per_image": 1,
-    "batch_size": 1,
-    "epochs": 1,
-    "patience": 1,
-    "warmup_epochs": 0,
-    "seed": 0,
-}
-_NUMBERS = {
-    "beta": ("of at least 0", lambda value: value >= 0),
-    "free_bits": ("of at least 0", lambda value: value >= 0),
-    "learning_rate": ("above 0", lambda value: value > 0),
-    "gradient_clipping": ("above 0", lambda value: value > 0),
-    "weight_decay": ("above 0", lambda value: value > 0),
-    "average_weights": ("between 0 and 1", lambda value: 0 < value < 1),
-}
+def _merge(below, above):
+    """Settings over others by name; a number of validation images stays with its data set."""
+    dataset = below.get("dataset", TrainingSettings.model_fields["dataset"].default)
+    if above.get("dataset", dataset) != dataset:
+        below = {name: below[name] for name in below if name != "num_validation_images"}
+    return {**below, **above}
 
 
-def _is_positive(value):
-    return isinstance(value, int) and not isinstance(value, bool) and value > 0
-
-
-def _laid_over(settings, given):
-    given = {name: value for name, value in given.items() if value is not None}
-    dataset = settings.get("dataset", TrainingSettings.dataset)
-    if given.get("dataset", dataset) != dataset:
-        # A number of its images says nothing of another data set.
-        settings = {**settings, "num_validation_images": None}
-    return settings | given
-
-
-def _taken_away(settings):
-    return {
-        name: None if value == NONE and name in CAN_BE_TAKEN_AWAY else value
-        for name, value in settings.items()
-    }
-
-
-def _note_on_recipe(message, below, given):
-    """Which settings that a message names are a recipe's, so that nobody looks for them."""
-    named = [name for name in below if name not in given and re.search(rf"\b{name}\b", message)]
+def _note(message, settings, source, layer):
+    """Which settings that a message names are from a source, and how they are taken away."""
+    named = [
+        name
+        for name, value in layer.items()
+        if settings.get(name) is value and re.search(rf"\b{re.escape(name)}\b", message)
+    ]
     if not named:
         return ""
-    text = ", ".join(f"{name} = {below[name]}" for name in named)
-    options = [f"--{name.replace('_', '-')} {NONE}" for name in named if name in CAN_BE_TAKEN_AWAY]
+    text = ", ".join(f"{name} = {short_repr(layer[name])}" for name in named)
+    options = [
+        f"--{name.replace('_', '-')} {NONE}"
+        for name in named
+        if name in TrainingSettings.model_fields and TrainingSettings.can_be_none(name)
+    ]
     advice = f"; {' '.join(options)} takes it away" if options else ""
-    return f". The recipe {given['recipe']} has {text}{advice}"
+    return f" ({source} has {text}{advice})"
 
 
 def _read(file):
     if file.suffix not in (".toml", ".json"):
         raise InputError(f"settings must be in a .toml or a .json file; got {str(file)!r}")
+    kind = file.suffix[1:].upper()
     try:
-        text = file.read_text(encoding="utf-8")
-        settings = tomllib.loads(text) if file.suffix == ".toml" else json.loads(text)
+        text = file.read_bytes().decode()
+        settings = tomllib.loads(text) if kind == "TOML" else json.loads(text)
     except OSError as error:
         raise InputError(f"cannot read the settings {file}: {error.strerror}") from error
+    except RecursionError as error:
+        raise InputError(f"{file} is not {kind}: it is nested too deeply") from error
     except ValueError as error:
-        raise InputError(f"{file} is not {file.suffix[1:].upper()}: {error}") from error
+        raise InputError(f"{file} is not {kind}: {error}") from error
     if not isinstance(settings, dict):
         raise InputError(f"{file} must hold settings by name; it holds {type(settings).__name__}")
-    known = [field.name for field in dataclasses.fields(TrainingSettings)]
-    for name in settings:
-        if name not in known:
-            advice = suggestion(name, known)
-            raise InputError(f"{file} has an unknown setting {name!r}: {advice}")
     return settings

@@ -1,6 +1,5 @@
 """The VAE as KerasTuner sees it: a model whose latent size, and more, is chosen."""
 
-import dataclasses
 import math
 from collections.abc import Callable
 from typing import Any
@@ -91,11 +90,11 @@ class VAEHyperModel(keras_tuner.HyperModel):
         ):
             if values:
                 chosen[name] = hp.Choice(name, values)
-        settings = dataclasses.replace(self.training, **chosen)
+        settings = self.training.replace(**chosen)
         steps_per_epoch = self._steps_per_epoch(settings)
         # The longest one as well, so that it is refused before any trial has begun.
         longest = max((settings.warmup_epochs, *space.warmup_epochs))
-        training.with_epochs(dataclasses.replace(settings, warmup_epochs=longest), steps_per_epoch)
+        training.with_epochs(settings.replace(warmup_epochs=longest), steps_per_epoch)
         return training.with_epochs(settings, steps_per_epoch)
 
     def build(self, hp: keras_tuner.HyperParameters) -> VAE:

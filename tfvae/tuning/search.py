@@ -175,7 +175,7 @@ def _definition(hypermodel, settings):
         "hypermodel": f"{kind.__module__}.{kind.__qualname__}",
         "image_shape": list(hypermodel.image_shape),
         "space": dataclasses.asdict(hypermodel.space),
-        "training": dataclasses.asdict(hypermodel.training),
+        "training": hypermodel.training.model_dump(),
         "search": dataclasses.asdict(settings),
     }
     return json.loads(json.dumps(definition))
@@ -279,7 +279,7 @@ def search_dataset(
         result = search(
             hypermodel,
             lambda batch_size, seed: splits.load_split(
-                dataclasses.replace(training_settings, batch_size=batch_size, seed=seed), "train"
+                training_settings.replace(batch_size=batch_size, seed=seed), "train"
             ),
             splits.load_split(training_settings, "validation").cache(),
             settings,
