@@ -3,7 +3,19 @@
 The names are imported when they are first used, so that the command's help needs no TensorFlow.
 """
 
+from typing import TYPE_CHECKING
+
 import lazy_loader
+
+if TYPE_CHECKING:
+    from tfvae.tuning.hypermodel import VAEHyperModel as VAEHyperModel
+    from tfvae.tuning.results import SearchResult as SearchResult
+    from tfvae.tuning.search import continue_search as continue_search
+    from tfvae.tuning.search import load_chosen as load_chosen
+    from tfvae.tuning.search import search as search
+    from tfvae.tuning.search import search_dataset as search_dataset
+    from tfvae.tuning.search_settings import SearchSettings as SearchSettings
+    from tfvae.tuning.search_settings import SearchSpace as SearchSpace
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
