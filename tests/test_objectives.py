@@ -11,7 +11,7 @@ from tfvae import objectives
 from tfvae.common.errors import InputError
 from tfvae.common.seeds import stateless_seed
 from tfvae.distributions.factorial import SMALLEST_STDDEV
-from tfvae.inference.gradient_variance import gradient_draws
+from tfvae.inference import gradient_draws
 from tfvae.objectives import ELBO, IWAE, ForwardKL
 
 tfd = tfp.distributions

@@ -154,9 +154,7 @@ def test_steps_per_execution_may_be_left_open(two_replicas, images):
     np.testing.assert_allclose(*predicted, atol=1e-5)
 
 
-@pytest.mark.filterwarnings(
-    "ignore::tfvae.inference.marginal_likelihood.LowEffectiveSampleSizeWarning"
-)
+@pytest.mark.filterwarnings("ignore::tfvae.inference.LowEffectiveSampleSizeWarning")
 @pytest.mark.parametrize(("dtype", "tolerance"), [(None, 1e-6), ("mixed_bfloat16", 1e-2)])
 def test_the_rest_of_the_interface_is_that_of_one_device(dtype, tolerance, two_replicas, images):
     one, two = small_vae(dtype=dtype), small_vae(two_replicas, dtype=dtype)

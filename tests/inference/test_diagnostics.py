@@ -11,14 +11,13 @@ from scipy.special import logsumexp
 from tfvae.common.errors import InputError
 from tfvae.distributions.factorial import standard_normal
 from tfvae.inference import diagnostics
-from tfvae.inference.importance import factorial_normal
 
 tfd = tfp.distributions
 
 
 def normal_of(location, stddev):
-    parameters = np.stack(np.broadcast_arrays(location, stddev), axis=1)
-    return factorial_normal(tf.constant(parameters, tf.float64))
+    parameters = (tf.constant(part, tf.float64) for part in np.broadcast_arrays(location, stddev))
+    return tfd.Independent(tfd.Normal(*parameters), reinterpreted_batch_ndims=1)
 
 
 PRIOR = standard_normal(2, dtype=tf.float64)
@@ -139,9 +138,7 @@ class TestEvaluate:
         error = math.hypot(*(numbers[f"{part}_stderr"] for part in parts))
         assert sum(numbers[part] for part in parts) == pytest.approx(numbers["kl"], abs=4 * error)
 
-    @pytest.mark.filterwarnings(
-        "ignore::tfvae.inference.marginal_likelihood.LowEffectiveSampleSizeWarning"
-    )
+    @pytest.mark.filterwarnings("ignore::tfvae.inference.LowEffectiveSampleSizeWarning")
     def test_one_image_and_one_sample_give_valid_json(self):
         vae = tiny_vae(1)
         numbers = diagnostics.evaluate(vae, all_images()[:1], num_samples=1, seed=0)

@@ -8,10 +8,9 @@ import tensorflow as tf
 from exact import IMAGE_SHAPE, Quadrature, all_images, fitted_vae, tiny_vae
 
 import tfvae
-from tfvae import networks, objectives
+from tfvae import inference, networks, objectives
 from tfvae.common.errors import InputError
-from tfvae.inference import marginal_likelihood as likelihood
-from tfvae.inference.marginal_likelihood import LowEffectiveSampleSizeWarning
+from tfvae.inference import LowEffectiveSampleSizeWarning
 
 
 @pytest.fixture(scope="module", params=[1, 2])
@@ -94,7 +93,7 @@ class TestExactness:
 
     @pytest.mark.parametrize("start", ["encoder", "prior"])
     def test_sandwich_holds_the_truth(self, vae, start):
-        bounds = likelihood.sandwich(
+        bounds = inference.sandwich(
             vae, num_images=8, num_samples=100, num_steps=50, start=start, seed=0
         )
         truth = Quadrature(vae, bounds.images.numpy()).log_likelihood
@@ -105,7 +104,7 @@ class TestExactness:
         assert np.abs(bounds.upper - bounds.lower).max() < 0.3
 
     def test_few_temperatures_open_the_sandwich_to_the_right_side(self, vae):
-        bounds = likelihood.sandwich(
+        bounds = inference.sandwich(
             vae, num_images=60, num_samples=1, num_steps=2, start="prior", seed=0
         )
         truth = Quadrature(vae, bounds.images.numpy()).log_likelihood
@@ -118,11 +117,11 @@ class TestViewsOfTheELBO:
         np.testing.assert_allclose(exact.elbo, exact.reconstruction - exact.kl_to_prior, atol=1e-6)
 
     def test_closed_form_kl(self, vae, images, exact):
-        result = likelihood.evidence(vae, images, num_samples=200, seed=0)
+        result = inference.evidence(vae, images, num_samples=200, seed=0)
         np.testing.assert_allclose(result.kl, exact.kl_to_prior, atol=1e-6)
 
     def test_estimates_agree(self, vae, images, exact):
-        result = likelihood.evidence(vae, images, num_samples=20_000, seed=2)
+        result = inference.evidence(vae, images, num_samples=20_000, seed=2)
         for name, truth in (("elbo", exact.elbo), ("posterior_gap", exact.kl_to_posterior)):
             error = getattr(result, f"{name}_standard_error")
             assert deviations(getattr(result, name), truth, error).max() < 3.5
@@ -133,7 +132,7 @@ class TestViewsOfTheELBO:
 
     def test_gap_error_is_the_spread_over_seeds(self, vae, images):
         results = [
-            likelihood.evidence(vae, images[:2], num_samples=500, seed=seed) for seed in range(60)
+            inference.evidence(vae, images[:2], num_samples=500, seed=seed) for seed in range(60)
         ]
         spread = np.std([result.posterior_gap for result in results], axis=0, ddof=1)
         stated = np.mean([result.posterior_gap_standard_error for result in results], axis=0)
@@ -203,7 +202,7 @@ class TestPasses:
         images = vae.sample(5, seed=0).numpy()
         exact = Quadrature(vae, images).log_likelihood
         for logits in (9, 9 * 64, 9 * 1000):
-            monkeypatch.setattr("tfvae.inference.passes._LOGITS_PER_PASS", logits)
+            monkeypatch.setattr("tfvae.inference.batched_estimates._LOGITS_PER_PASS", logits)
             estimate = tfvae.log_likelihood(vae, images, num_samples=999, seed=3, diagnostics=True)
             assert deviations(estimate.log_likelihood, exact, estimate.standard_error).max() < 3.5
 
@@ -212,7 +211,7 @@ class TestPasses:
         vae = tiny_vae(1)
         vae.decoder.set_weights([np.zeros_like(weights) for weights in vae.decoder.get_weights()])
         vae.encoder.set_weights([np.zeros_like(weights) for weights in vae.encoder.get_weights()])
-        monkeypatch.setattr("tfvae.inference.passes._LOGITS_PER_PASS", 9 * 7)
+        monkeypatch.setattr("tfvae.inference.batched_estimates._LOGITS_PER_PASS", 9 * 7)
         estimate = tfvae.log_likelihood(vae, all_images()[:3], num_samples=101, diagnostics=True)
         np.testing.assert_allclose(estimate.log_likelihood, -9 * np.log(2), atol=1e-4)
         np.testing.assert_allclose(estimate.effective_sample_size, 101, rtol=1e-3)
@@ -234,9 +233,7 @@ class TestPasses:
         tfvae.log_likelihood(vae, tf.data.Dataset.from_tensors(images), num_samples=100)
         assert "100%" in capsys.readouterr().err
 
-    @pytest.mark.filterwarnings(
-        "ignore::tfvae.inference.marginal_likelihood.LowEffectiveSampleSizeWarning"
-    )
+    @pytest.mark.filterwarnings("ignore::tfvae.inference.LowEffectiveSampleSizeWarning")
     def test_seed(self):
         vae = tiny_vae(1)
         images = vae.sample(3, seed=0).numpy()
@@ -300,7 +297,7 @@ class TestOrder:
         assert list(means.values()) == sorted(means.values())
 
         # On images that the model drew, the upper bound exists too.
-        sandwich = likelihood.sandwich(vae, num_images=100, num_samples=8, num_steps=300, seed=0)
+        sandwich = inference.sandwich(vae, num_images=100, num_samples=8, num_steps=300, seed=0)
         drawn = sandwich.images
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", LowEffectiveSampleSizeWarning)
@@ -330,9 +327,7 @@ class TestExtremes:
         expected = np.array([0.0, -16e4]) if logit < 0 else np.array([-16e4, 0.0])
         np.testing.assert_allclose(result, expected, rtol=1e-2, atol=1)
 
-    @pytest.mark.filterwarnings(
-        "ignore::tfvae.inference.marginal_likelihood.LowEffectiveSampleSizeWarning"
-    )
+    @pytest.mark.filterwarnings("ignore::tfvae.inference.LowEffectiveSampleSizeWarning")
     @pytest.mark.parametrize("scale", [1e-6, 1e6])
     def test_scales_of_q(self, scale):
         vae = tfvae.VAE((4, 4, 1), latent_dim=2)
@@ -342,13 +337,11 @@ class TestExtremes:
         images = np.stack([np.zeros((4, 4, 1)), np.ones((4, 4, 1))]).astype("float32")
         stddev = vae.encode(images).stddev().numpy()
         assert 0.5 * scale < stddev.min() < stddev.max() < 2 * scale
-        result = likelihood.evidence(vae, images, num_samples=50, seed=0)
+        result = inference.evidence(vae, images, num_samples=50, seed=0)
         for number in result[:-1]:
             assert np.isfinite(number).all()
 
-    @pytest.mark.filterwarnings(
-        "ignore::tfvae.inference.marginal_likelihood.LowEffectiveSampleSizeWarning"
-    )
+    @pytest.mark.filterwarnings("ignore::tfvae.inference.LowEffectiveSampleSizeWarning")
     @pytest.mark.parametrize("method", ["prior", "importance", "annealed"])
     @pytest.mark.parametrize(
         ("image_shape", "latent_dim"), [((100, 100, 1), 2), ((4, 4, 1), 1), ((4, 4, 1), 512)]
@@ -364,7 +357,7 @@ class TestExtremes:
     def test_one_sample_has_no_error(self):
         vae = tiny_vae(1)
         with pytest.warns(LowEffectiveSampleSizeWarning):
-            result = likelihood.evidence(vae, all_images()[:2], num_samples=1, seed=0)
+            result = inference.evidence(vae, all_images()[:2], num_samples=1, seed=0)
         assert np.isinf(result.log_likelihood_standard_error).all()
         assert np.isinf(result.elbo_standard_error).all()
         assert np.isfinite(result.log_likelihood).all()
@@ -408,6 +401,6 @@ class TestBadInput:
 
     def test_of_the_sandwich(self):
         with pytest.raises(InputError, match="num_images"):
-            likelihood.sandwich(tiny_vae(1), num_images=0)
+            inference.sandwich(tiny_vae(1), num_images=0)
         with pytest.raises(InputError, match="start"):
-            likelihood.sandwich(tiny_vae(1), start="nowhere")
+            inference.sandwich(tiny_vae(1), start="nowhere")

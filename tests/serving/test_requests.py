@@ -6,7 +6,7 @@ from typer.testing import CliRunner
 
 from tfvae import cli
 from tfvae.common.errors import InputError
-from tfvae.figures.layout import image_grid
+from tfvae.figures import image_grid
 from tfvae.serving.client import Client
 from tfvae.serving.requests import read_array, request, write_answer
 
@@ -82,7 +82,7 @@ def test_answers_are_written(client, tmp_path):
 
 
 def test_images_are_drawn_as_a_grid(client, tmp_path):
-    pytest.importorskip("tfvae.figures.layout")
+    pytest.importorskip("tfvae.figures.drawing")
     answer = request(client, "sample", seeds=[1, 2, 3, 4])
     with Image.open(write_answer(answer, tmp_path / "grid.png")) as image:
         pixels = np.asarray(image)

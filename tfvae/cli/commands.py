@@ -14,7 +14,7 @@ from tfvae.common.checks import check_integer
 from tfvae.common.errors import InputError
 from tfvae.common.files import atomic_write, check_output_file
 from tfvae.datasets import describe_dataset
-from tfvae.figures.layout import image_grid
+from tfvae.figures import image_grid
 from tfvae.training import job as training
 from tfvae.training import pretrained, publishing, report, runs, splits, strategies
 from tfvae.training.settings import TrainingSettings

@@ -9,21 +9,19 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
-import tensorflow_probability as tfp
 from google.protobuf import text_format
 from numpy.typing import ArrayLike
 from tensorboard.plugins import projector
 
 from tfvae.common.checks import check_integer
-from tfvae.common.errors import InputError
 from tfvae.common.files import atomic_write
 from tfvae.common.images import check_images
-from tfvae.figures.layout import image_grid
+from tfvae.figures.drawing import check_labels, image_grid, pair_rows
+from tfvae.inference import active_units, kl_per_dimension
+from tfvae.inference.batched_estimates import encode_in_batches
 
-tfd = tfp.distributions
 
-
-def tensorboard(
+def tensorboard_callbacks(
     log_dir: str | os.PathLike, images: ArrayLike, labels: ArrayLike | None = None
 ) -> list[keras.callbacks.Callback]:
     """Callbacks that write what TensorBoard shows best of a VAE.
@@ -32,41 +30,37 @@ def tensorboard(
         log_dir: Where to; `tensorboard --logdir` reads it.
         images: `[n, height, width, channels]`, floating, in [0, 1], best from the validation set.
             The first 32 are reconstructed, the first 1000 are encoded.
-        labels: `[n]`, for the colours of the projector.
+        labels: `[n]`, for the colors of the projector.
 
     Returns:
         Callbacks for the curves (runs `train` and `validation`), for samples and reconstructions
         (run `images`), and for latents (run `latents`). List them after `KLWarmup`, to have the
         curve of beta.
 
-    Raises:
-        InputError: If there is not one label to an image. From `fit`: if the images do not fit the
-            model.
-
     Example:
-        >>> vae.fit(images, callbacks=tensorboard("runs/digits/tensorboard", held_out, labels))
+        >>> callbacks = tfvae.figures.tensorboard_callbacks("runs/digits/tensorboard", images)
+        >>> vae.fit(batches, epochs=10, callbacks=callbacks)
     """
+    labels = None if labels is None else labels[:1000]
     return [
         _Curves(log_dir, write_graph=False),
         ImageSummaries(Path(log_dir, "images"), images[:32]),
-        LatentSummaries(
-            Path(log_dir, "latents"), images[:1000], None if labels is None else labels[:1000]
-        ),
+        LatentSummaries(Path(log_dir, "latents"), images[:1000], labels),
     ]
 
 
 class _Curves(keras.callbacks.TensorBoard):
     """Keras's curves over epochs, and nothing else of it."""
 
-    # Keras makes summaries of every step even where it writes only those of epochs: a quarter of
-    # a millisecond a step, and a wait for the device.
+    # Keras makes summaries of every step even where it writes only those of epochs: that takes a
+    # quarter of a millisecond per step, and a wait for the device.
     on_train_batch_end = keras.callbacks.Callback.on_train_batch_end
     # It writes the curves of validation a second time, over steps.
     on_test_end = keras.callbacks.Callback.on_test_end
 
 
 class _Summaries(keras.callbacks.Callback, abc.ABC):
-    """Writes summaries of a model's way with the same images, every so many epochs."""
+    """Writes summaries of what a model makes of the same images, every so many epochs."""
 
     def __init__(self, log_dir, images, every):
         super().__init__()
@@ -78,7 +72,7 @@ class _Summaries(keras.callbacks.Callback, abc.ABC):
         """Checks the images, before training starts."""
         super().set_model(model)
         self.images = check_images(self.images, model.image_shape)
-        # Images that cannot be drawn are better told of now than at the end of an epoch.
+        # Images that cannot be drawn are better refused now than at the end of an epoch.
         image_grid(self.images[:1])
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
@@ -115,10 +109,6 @@ class ImageSummaries(_Summaries):
         every: Write every so many epochs, beginning with the first.
         num_samples: How many samples.
         seed: Of the latents of the samples.
-
-    Raises:
-        InputError: If `every` is not positive. From `fit`: if the images do not fit the model, or
-            have neither 1 nor 3 channels.
     """
 
     def __init__(
@@ -136,18 +126,10 @@ class ImageSummaries(_Summaries):
     def _write(self):
         samples = self.model.sample(self.num_samples, seed=self.seed, mean=True)
         tf.summary.image("samples", image_grid(samples)[np.newaxis])
-        tf.summary.image("reconstructions", self._reconstructions()[np.newaxis])
-
-    def _reconstructions(self, columns=8):
-        reconstructions = self.model(self.images, training=False)
-        rows = []
-        for first in range(0, len(self.images), columns):
-            for images in (self.images, reconstructions):
-                row = np.ones((columns, *images.shape[1:]), np.float32)
-                shown = images[first : first + columns]
-                row[: len(shown)] = shown
-                rows.append(row)
-        return image_grid(np.concatenate(rows), columns=columns)
+        columns = 8
+        rows = pair_rows(self.images, self.model(self.images, training=False), columns)
+        grid = image_grid(rows.reshape(-1, *self.images.shape[1:]), columns=columns)
+        tf.summary.image("reconstructions", grid[np.newaxis])
 
 
 class LatentSummaries(_Summaries):
@@ -165,17 +147,10 @@ class LatentSummaries(_Summaries):
         labels: `[n]`, numbers or text.
         every: Write every so many epochs, beginning with the first.
 
-    Raises:
-        InputError: If `every` is not positive, or there is not one label to an image. From `fit`:
-            if the images do not fit the model.
-
     References:
-        Burda, Grosse and Salakhutdinov. Importance Weighted Autoencoders. 2015. arXiv:1509.00519.
-        (active units)
+        Burda et al. Importance Weighted Autoencoders. 2015. arXiv:1509.00519 (active units).
     """
 
-    ACTIVE_VARIANCE = 0.01
-    IMAGES_PER_ENCODING = 256
     THUMBNAIL_SIZE = 64
 
     def __init__(
@@ -186,12 +161,7 @@ class LatentSummaries(_Summaries):
         every: int = 1,
     ):
         super().__init__(log_dir, images, every)
-        if labels is not None and np.shape(labels) != (len(images),):
-            raise InputError(
-                f"labels must be one for each of the {len(images)} images; got an array of shape "
-                f"{list(np.shape(labels))}"
-            )
-        self.labels = labels
+        self.labels = None if labels is None else check_labels(labels, len(images))
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Opens the event file, and writes of the projector's files those that do not change."""
@@ -205,39 +175,22 @@ class LatentSummaries(_Summaries):
         )
         embedding.sprite.image_path = "images.png"
         embedding.sprite.single_image_dim.extend([thumbnails.shape[2], thumbnails.shape[1]])
-        labels = range(len(self.images)) if self.labels is None else np.asarray(self.labels)
+        labels = range(len(self.images)) if self.labels is None else self.labels
         self._write_text("labels.tsv", (" ".join(str(label).split()) for label in labels))
+        grid = image_grid(thumbnails, padding=0)
         with atomic_write(self.log_dir / "images.png") as path:
-            keras.utils.save_img(
-                path,
-                image_grid(thumbnails, padding=0),
-                data_format="channels_last",
-                scale=False,
-            )
-        self._write_latent_means(self._posterior().mean())
+            keras.utils.save_img(path, grid, data_format="channels_last", scale=False)
+        self._write_latent_means(encode_in_batches(self.model, self.images))
         self._write_text("projector_config.pbtxt", [text_format.MessageToString(config)])
 
     def _write(self):
-        posterior, prior = self._posterior(), self.model.prior
-        kl_per_dimension = tfd.kl_divergence(posterior.distribution, prior.distribution)
-        tf.summary.histogram("kl_per_dimension", tf.reduce_mean(kl_per_dimension, axis=0))
-        means = posterior.mean()
-        active = tf.math.reduce_variance(means, axis=0) > self.ACTIVE_VARIANCE
-        tf.summary.scalar("active_units", tf.math.count_nonzero(active))
-        self._write_latent_means(means)
+        posterior = encode_in_batches(self.model, self.images)
+        tf.summary.histogram("kl_per_dimension", kl_per_dimension(posterior, self.model.prior))
+        tf.summary.scalar("active_units", tf.math.count_nonzero(active_units(posterior)))
+        self._write_latent_means(posterior)
 
-    def _posterior(self):
-        # In parts: the activations of a convolution over all images at once would fill the memory.
-        parts = [
-            self.model.encode(self.images[first : first + self.IMAGES_PER_ENCODING])
-            for first in range(0, len(self.images), self.IMAGES_PER_ENCODING)
-        ]
-        means = tf.concat([part.mean() for part in parts], axis=0)
-        stddevs = tf.concat([part.stddev() for part in parts], axis=0)
-        return tfd.Independent(tfd.Normal(means, stddevs), reinterpreted_batch_ndims=1)
-
-    def _write_latent_means(self, means):
-        rows = ("\t".join(f"{value:.5g}" for value in row) for row in means.numpy())
+    def _write_latent_means(self, posterior):
+        rows = ("\t".join(f"{value:.5g}" for value in row) for row in posterior.mean().numpy())
         self._write_text("latent_means.tsv", rows)
 
     def _write_text(self, name, lines):

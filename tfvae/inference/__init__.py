@@ -1,6 +1,6 @@
 """What is estimated from a model: log p(x), p(z|x), the gaps, diagnostics, gradient variances."""
 
-from tfvae.inference.bounds import Bounds, bounds_by_num_samples
+from tfvae.inference.annealing import Sandwich, sandwich
 from tfvae.inference.diagnostics import (
     KLParts,
     active_units,
@@ -9,27 +9,18 @@ from tfvae.inference.diagnostics import (
     kl_parts,
     kl_per_dimension,
 )
-from tfvae.inference.gradient_variance import GradientVariance, gradient_draws, gradient_variance
+from tfvae.inference.gradient_noise import GradientVariance, gradient_draws, gradient_variance
 from tfvae.inference.marginal_likelihood import (
+    Bounds,
     Estimate,
     Evidence,
     LowEffectiveSampleSizeWarning,
-    Sandwich,
+    bounds_by_num_samples,
     evidence,
     log_likelihood,
-    sandwich,
 )
-from tfvae.inference.posterior import (
-    Gaps,
-    HMCSamples,
-    PosteriorGap,
-    ResampledLatents,
-    gaps,
-    posterior_gap,
-    refine,
-    resample,
-    sample_hmc,
-)
+from tfvae.inference.posterior_sampling import HMCSamples, ResampledLatents, resample, sample_hmc
+from tfvae.inference.variational_gaps import Gaps, PosteriorGap, gaps, posterior_gap, refine
 
 __all__ = [
     "Bounds",

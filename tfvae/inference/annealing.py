@@ -1,247 +1,222 @@
 """Annealed importance sampling: Hamiltonian Monte Carlo from an initial normal to the posterior.
 
 The chains move in coordinates in which the initial distribution, the prior or q(Z|x), is standard
-normal: standardised latents. The temperature t turns it into the posterior by N(0, I) w^t, where
+normal: standardized latents. The temperature t turns it into the posterior by N(0, I) w^t, where
 w = p(x, z) / initial(z).
 
-`tfp.mcmc.sample_annealed_importance_chain` is not used, for two reasons. It hands a kernel the
-density that was cached at the temperature before, so that proposals are accepted against the wrong
-one; and a step size that adapts while weights are gathered makes a chain's kernel depend on its own
-past, which the unbiasedness of the weights does not allow.
+`tfp.mcmc.sample_annealed_importance_chain` is not used, for two reasons. It gives a kernel the
+density that was cached at the previous temperature, so that proposals are accepted against the
+wrong one; and a step size that adapts while weights are gathered makes a chain's kernel depend on
+its own past, which the unbiasedness of the weights does not allow.
 """
 
+import functools
 import math
+from typing import NamedTuple
 
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfvae.inference.importance import factorial_normal
-from tfvae.inference.passes import latents_per_pass
+from tfvae.common.checks import check_choice, check_integer
+from tfvae.common.seeds import stateless_seed
+from tfvae.distributions import importance
+from tfvae.inference.batched_estimates import estimate_in_batches, latents_per_pass
 from tfvae.vae import VAE
 
-NUM_LEAPFROG_STEPS = 10
-TARGET_ACCEPTANCE_RATE = 0.65
+tfd = tfp.distributions
 
-_PILOT_CHAINS = 8
+_NUM_LEAPFROG_STEPS = 10
+_TARGET_ACCEPTANCE_RATE = 0.65
+_NUM_PILOT_CHAINS = 8
 _INITIAL_STEP_SIZE = 0.5
 _ADAPTATION_RATE = 0.1
 # The temperatures are closest at both ends of a logistic curve from -4 to 4.
 _LOGISTIC_RANGE = 4.0
 
 
-def tune_step_sizes(
-    vae: VAE, images: tf.Tensor, parameters: tf.Tensor, num_steps: tf.Tensor, seed: tf.Tensor
-) -> tf.Tensor:
-    """Step sizes for each image and temperature that accept about 0.65 of the proposals.
+class Sandwich(NamedTuple):
+    """Bounds from both sides on log p(x) of images that the model itself drew.
 
-    They come from a pilot run of a few chains. Weights may then be
-    gathered with kernels that are fixed beforehand, which keeps them exactly unbiased.
+    Each is `[n]`, in nats per image, unless stated otherwise.
 
-    Args:
-        vae: The model.
-        images: `[batch, height, width, channels]`.
-        parameters: `[batch, 2, latent_dim]`, of the initial distribution.
-        num_steps: The number of temperatures above 0, int32.
-        seed: int32 `[2]`.
-
-    Returns:
-        `[num_steps + 1, batch]`; the first and the last are not used.
-
-    References:
-        Wu et al. On the Quantitative Analysis of Decoder-Based Generative Models. 2016.
-        arXiv:1611.04273.
+    Attributes:
+        images: `[n, height, width, channels]`, the images, 0 or 1.
+        latents: `[n, latent_dim]`, the latents they were drawn with: exact samples of p(Z|x).
+        lower: In expectation at most log p(x): annealing from the start to the posterior.
+        upper: In expectation at least log p(x): annealing from the exact posterior sample back.
+        upper_standard_error: By the delta method as the other one, for the posterior sample given.
+            What another sample would give is told only by the spread over the images.
     """
-    initial_seed, chain_seed = tf.unstack(tf.random.experimental.stateless_split(seed, 2))
-    latents = vae.prior.sample([_PILOT_CHAINS, tf.shape(images)[0]], seed=initial_seed)
-    return _pilot(vae, images, parameters, latents, num_steps, chain_seed)
+
+    images: tf.Tensor
+    latents: tf.Tensor
+    lower: tf.Tensor
+    lower_standard_error: tf.Tensor
+    upper: tf.Tensor
+    upper_standard_error: tf.Tensor
 
 
-def forward_chains(
+def sandwich(
     vae: VAE,
-    images: tf.Tensor,
-    parameters: tf.Tensor,
-    latents: tf.Tensor,
-    step_sizes: tf.Tensor,
-    seed: tf.Tensor,
-) -> tf.Tensor:
-    """Anneals from the initial distribution to the posterior.
+    num_images: int = 100,
+    num_samples: int = 16,
+    seed: int | None = None,
+    *,
+    num_steps: int = 500,
+    start: str = "encoder",
+    verbose: bool = False,
+) -> Sandwich:
+    """Bounds log p(x) from both sides on images that the model draws (bidirectional Monte Carlo).
+
+    An image drawn together with its latents, x ~ p(X|z), z ~ p(Z), brings an exact sample of its
+    own posterior. Annealing from there to the start gives an upper bound where the other direction
+    gives a lower one.
 
     Args:
         vae: The model.
-        images: `[batch, height, width, channels]`.
-        parameters: `[batch, 2, latent_dim]`, of the initial distribution.
-        latents: `[chains, batch, latent_dim]`, standardised samples of the initial distribution,
-            which are standard normal.
-        step_sizes: `[num_steps + 1, batch]`, by temperature from 0 to 1.
-        seed: int32 `[2]`.
-
-    Returns:
-        `[chains, batch]`: the logarithms of weights whose expectation is p(x).
-
-    References:
-        Neal. Annealed Importance Sampling. 1998. arXiv:physics/9803008.
-    """
-    temperatures = _temperatures(tf.shape(step_sizes)[0] - 1, step_sizes.dtype)
-    return _chains(vae, images, parameters, latents, temperatures, step_sizes, seed)
-
-
-def reverse_chains(
-    vae: VAE,
-    images: tf.Tensor,
-    parameters: tf.Tensor,
-    latents: tf.Tensor,
-    step_sizes: tf.Tensor,
-    seed: tf.Tensor,
-) -> tf.Tensor:
-    """Anneals from the posterior to the initial distribution.
-
-    Args:
-        vae: The model.
-        images: `[batch, height, width, channels]`.
-        parameters: `[batch, 2, latent_dim]`, of the initial distribution.
-        latents: `[chains, batch, latent_dim]`, standardised exact samples of the posterior.
-        step_sizes: `[num_steps + 1, batch]`, by temperature from 0 to 1.
-        seed: int32 `[2]`.
-
-    Returns:
-        `[chains, batch]`: the logarithms of weights whose expectation is 1 / p(x).
+        num_images: How many images to draw.
+        num_samples: Chains per image and direction.
+        seed: The same seed gives the same images and bounds; None gives new ones at each call.
+        num_steps: The temperatures between the start and the posterior.
+        start: Where the lower bound's chains start and the upper bound's end. `"encoder"`: at
+            q(Z|x), which is close to the posterior, so that few temperatures are enough.
+            `"prior"`: at p(Z), which does not depend on the encoder and needs many times more.
+        verbose: Whether to show a progress bar.
 
     References:
         Grosse et al. Sandwiching the marginal likelihood using bidirectional Monte Carlo. 2015.
         arXiv:1511.02543.
     """
-    temperatures = _temperatures(tf.shape(step_sizes)[0] - 1, step_sizes.dtype)
-    return _chains(
-        vae,
-        images,
-        parameters,
-        latents,
-        tf.reverse(temperatures, axis=[0]),
-        tf.reverse(step_sizes, axis=[0]),
-        seed,
+    check_choice("start", start, ("encoder", "prior"))
+    num_images = check_integer("num_images", num_images, minimum=1)
+    num_samples = check_integer("num_samples", num_samples, minimum=1)
+    num_steps = check_integer("num_steps", num_steps, minimum=1)
+    latent_seed, pixel_seed, chain_seed = tf.random.split(stateless_seed(seed), 3)
+    latents = vae.prior.sample(num_images, seed=latent_seed)
+    images = vae.decode(latents).sample(seed=pixel_seed)
+
+    def estimate(part, seed, exact_latents):
+        initial = vae.encode(part) if start == "encoder" else None
+        return annealed_weights(
+            vae, part, initial, num_samples, num_steps, seed, exact_latents=exact_latents
+        )
+
+    forward, backward = estimate_in_batches(
+        vae, images, num_samples, chain_seed, estimate, per_image=latents, verbose=verbose
     )
+    bounds = (
+        importance.log_mean(forward, num_samples),
+        importance.standard_error(forward, num_samples),
+        # The weights of the way back have the expectation 1 / p(x).
+        -importance.log_mean(backward, num_samples),
+        importance.standard_error(backward, num_samples),
+    )
+    dtype = vae.distribution_dtype
+    return Sandwich(images, latents, *(tf.cast(numbers, dtype) for numbers in bounds))
 
 
-def log_sums(
+def annealed_weights(
     vae: VAE,
     images: tf.Tensor,
-    num_steps: tf.Tensor,
+    initial: tfd.Distribution | None,
     num_samples: int,
+    num_steps: int,
     seed: tf.Tensor,
     *,
-    parameters: tf.Tensor,
     exact_latents: tf.Tensor | None = None,
-) -> tf.Tensor:
-    """The logarithms of sums over chains of the weights and of their squares.
+) -> tuple[importance.WeightSums, ...]:
+    """Sums the weights of chains from an initial normal, or from the prior, to the posterior.
 
-    Args:
-        vae: The model.
-        images: `[batch, height, width, channels]`.
-        num_steps: The number of temperatures above 0, int32.
-        num_samples: Chains per image and direction.
-        seed: int32 `[2]`.
-        parameters: `[batch, 2, latent_dim]`, of the initial distribution.
-        exact_latents: `[batch, latent_dim]`, exact samples of the posterior, where there are any.
-
-    Returns:
-        float64 `[batch, 2]`, of the weights of forward chains and of their squares; with exact
-        latents `[batch, 4]`, followed by the same of reverse chains.
+    The expectation of the weights is p(x). With `exact_latents`, samples of the posterior
+    `[batch, latent_dim]`, the sums over chains that lead back from there are returned too; the
+    expectation of their weights is 1 / p(x). All sums are in float64.
     """
-    pilot_seed, forward_seed, reverse_seed = tf.unstack(
-        tf.random.experimental.stateless_split(seed, 3)
-    )
-    batch = images.shape[0]
-    step_sizes = tune_step_sizes(vae, images, parameters, num_steps, pilot_seed)
-    num_passes = math.ceil(num_samples * batch / latents_per_pass(vae))
+    pilot_seed, forward_seed, backward_seed = tf.random.split(seed, 3)
+    batch_size = images.shape[0]
+    temperatures = _temperatures(num_steps, images.dtype)
+    initial_seed, chain_seed = tf.random.split(pilot_seed, 2)
+    latents = vae.prior.sample([_NUM_PILOT_CHAINS, batch_size], seed=initial_seed)
+    step_sizes = _tune_step_sizes(vae, images, initial, latents, temperatures, chain_seed)
+
+    num_passes = math.ceil(num_samples * batch_size / latents_per_pass(vae))
     chains_per_pass = math.ceil(num_samples / num_passes)
-    columns = []
-    for start in range(0, num_samples, chains_per_pass):
-        count = min(chains_per_pass, num_samples - start)
-        initial_seed, chain_seed = tf.unstack(
-            tf.random.experimental.stateless_split(
-                tf.random.experimental.stateless_fold_in(forward_seed, start), 2
-            )
-        )
-        latents = vae.prior.sample([count, batch], seed=initial_seed)
-        log_weights = [forward_chains(vae, images, parameters, latents, step_sizes, chain_seed)]
+    sums = []
+    for first in range(0, num_samples, chains_per_pass):
+        count = min(chains_per_pass, num_samples - first)
+        initial_seed, chain_seed = tf.random.split(tf.random.fold_in(forward_seed, first), 2)
+        latents = vae.prior.sample([count, batch_size], seed=initial_seed)
+        ways = [(latents, temperatures, step_sizes, chain_seed)]
         if exact_latents is not None:
-            reverse_chain_seed = tf.random.experimental.stateless_fold_in(reverse_seed, start)
-            location, stddev = tf.unstack(parameters, axis=1)
-            latents = tf.repeat(((exact_latents - location) / stddev)[tf.newaxis], count, axis=0)
-            log_weights.append(
-                reverse_chains(vae, images, parameters, latents, step_sizes, reverse_chain_seed)
-            )
-        log_weights = tf.cast(tf.stack(log_weights, axis=-1), tf.float64)
-        both = tf.stack([log_weights, 2 * log_weights], axis=-1)
-        both = tf.reshape(both, [count, batch, -1])
-        columns.append(tf.reduce_logsumexp(both, axis=0))
-    return tf.reduce_logsumexp(tf.stack(columns), axis=0)
+            latents = exact_latents
+            if initial is not None:
+                latents = (latents - initial.mean()) / initial.stddev()
+            latents = tf.repeat(latents[tf.newaxis], count, axis=0)
+            chain_seed = tf.random.fold_in(backward_seed, first)
+            ways.append((latents, temperatures[::-1], step_sizes[::-1], chain_seed))
+        log_weights = [_run_chains(vae, images, initial, *way) for way in ways]
+        sums.append([importance.sum_weights(tf.cast(part, tf.float64)) for part in log_weights])
+    return tuple(functools.reduce(importance.add_sums, parts) for parts in zip(*sums, strict=True))
 
 
 @tf.function(reduce_retracing=True)
-def _chains(vae, images, parameters, latents, temperatures, step_sizes, seed):
+def _run_chains(vae, images, initial, latents, temperatures, step_sizes, seed):
+    """The log-weights `[chains, batch]` of chains from standardized latents `[chains, batch, d]`.
+
+    The step sizes are `[num_steps + 1, batch]`; the first and the last are not used.
+    """
+    log_weight = functools.partial(_log_weight, vae, images, initial)
     log_weights = tf.zeros(tf.shape(latents)[:2], latents.dtype)
     num_steps = tf.shape(temperatures)[0] - 1
     for step in tf.range(num_steps):
-        log_weight = _log_weight(vae, images, parameters, latents)
-        log_weights += (temperatures[step + 1] - temperatures[step]) * log_weight
+        log_weights += (temperatures[step + 1] - temperatures[step]) * log_weight(latents)
         # What the chains do after the last weight does not matter.
         if step < num_steps - 1:
-            latents, _ = _transition(
-                vae,
-                images,
-                parameters,
-                latents,
-                temperature=temperatures[step + 1],
-                step_size=step_sizes[step + 1],
-                seed=tf.random.experimental.stateless_fold_in(seed, step),
-            )
+            schedule = temperatures[step + 1], step_sizes[step + 1]
+            step_seed = tf.random.fold_in(seed, step)
+            latents, _ = _transition(vae, log_weight, latents, *schedule, step_seed)
     return log_weights
 
 
 @tf.function(reduce_retracing=True)
-def _pilot(vae, images, parameters, latents, num_steps, seed):
-    temperatures = _temperatures(num_steps, latents.dtype)
-    log_step_size = tf.fill(
-        [tf.shape(images)[0]], tf.math.log(tf.constant(_INITIAL_STEP_SIZE, latents.dtype))
-    )
-    step_sizes = tf.TensorArray(latents.dtype, size=num_steps + 1)
-    for step in tf.range(num_steps + 1):
+def _tune_step_sizes(vae, images, initial, latents, temperatures, seed):
+    """Step sizes `[num_steps + 1, batch]` that accept about 0.65 of the proposals.
+
+    They come from a pilot run of a few chains. Weights may then be gathered with kernels that are
+    fixed beforehand, which keeps them exactly unbiased.
+    """
+    log_weight = functools.partial(_log_weight, vae, images, initial)
+    initial_step_size = tf.constant(_INITIAL_STEP_SIZE, latents.dtype)
+    log_step_size = tf.fill([tf.shape(images)[0]], tf.math.log(initial_step_size))
+    num_temperatures = tf.shape(temperatures)[0]
+    step_sizes = tf.TensorArray(latents.dtype, size=num_temperatures)
+    for step in tf.range(num_temperatures):
+        step_size, step_seed = tf.exp(log_step_size), tf.random.fold_in(seed, step)
         latents, acceptance = _transition(
-            vae,
-            images,
-            parameters,
-            latents,
-            temperature=temperatures[step],
-            step_size=tf.exp(log_step_size),
-            seed=tf.random.experimental.stateless_fold_in(seed, step),
+            vae, log_weight, latents, temperatures[step], step_size, step_seed
         )
-        step_sizes = step_sizes.write(step, tf.exp(log_step_size))
-        log_step_size += _ADAPTATION_RATE * (acceptance - TARGET_ACCEPTANCE_RATE)
+        step_sizes = step_sizes.write(step, step_size)
+        log_step_size += _ADAPTATION_RATE * (acceptance - _TARGET_ACCEPTANCE_RATE)
     return step_sizes.stack()
 
 
-def _transition(vae, images, parameters, latents, *, temperature, step_size, seed):
-    """One transition that leaves the density at a temperature, and its acceptance `[batch]`."""
-
-    def log_prob(latents):
-        # In standardised latents the initial density is that of the prior, whichever it is.
-        log_weight = _log_weight(vae, images, parameters, latents)
-        return vae.prior.log_prob(latents) + temperature * log_weight
-
+def _transition(vae, log_weight, latents, temperature, step_size, seed):
+    """Moves by a kernel that keeps the density of a temperature; the acceptance is `[batch]`."""
     kernel = tfp.mcmc.HamiltonianMonteCarlo(
-        log_prob, step_size=step_size[:, tf.newaxis], num_leapfrog_steps=NUM_LEAPFROG_STEPS
+        # In standardized latents the initial density is that of the prior, whichever it is.
+        lambda latents: vae.prior.log_prob(latents) + temperature * log_weight(latents),
+        step_size=step_size[:, tf.newaxis],
+        num_leapfrog_steps=_NUM_LEAPFROG_STEPS,
     )
     latents, results = kernel.one_step(latents, kernel.bootstrap_results(latents), seed=seed)
     acceptance = tf.exp(tf.minimum(results.log_accept_ratio, 0))
     return latents, tf.reduce_mean(acceptance, axis=0)
 
 
-def _log_weight(vae, images, parameters, standardised):
-    """Log p(x, z) / initial(z) of standardised latents, `[chains, batch]`."""
-    location, stddev = tf.unstack(parameters, axis=1)
-    latents = location + stddev * standardised
-    initial = factorial_normal(parameters)
+def _log_weight(vae, images, initial, standardized):
+    """Log p(x, z) / initial(z) of standardized latents, `[chains, batch]`."""
+    if initial is None:
+        return vae.decode(standardized).log_prob(images)
+    latents = initial.mean() + initial.stddev() * standardized
     log_ratio = vae.prior.log_prob(latents) - initial.log_prob(latents)
     return vae.decode(latents).log_prob(images) + log_ratio
 

@@ -15,19 +15,19 @@ from tfvae.vae import VAE
 
 tfd = tfp.distributions
 
-ACTIVE_VARIANCE = 0.01
-"""A latent dimension is active if the variance of its posterior mean over images is above this."""
+# A latent dimension is active if the variance of its posterior mean over images is above this.
+_ACTIVE_VARIANCE = 0.01
 
-# Terms log q(z_j|x_n) at once: some 40 MB in float32.
+# The number of terms log q(z_j|x_n) at once: some 40 MB in float32.
 _TERMS_PER_PASS = 10_000_000
 
 
 class KLParts(NamedTuple):
-    """The mean of KL(q(Z|x) || p(Z)) over a data set, split into three, in nats per image.
+    """The mean of KL(q(Z|x) || p(Z)) over a data set, split into three; scalars, in nats per image.
 
-    With q(z) the mean of q(z|x) over the images of the data set, each part is never negative, and
-    their sum is the mean KL. The standard errors are those of the Monte Carlo estimate for the data
-    set given.
+    With q(z) the mean of q(z|x) over the images of the data set, no part is negative, and their
+    sum is the mean KL. Each `_standard_error` is that of the Monte Carlo estimate for the data set
+    given.
 
     Attributes:
         mutual_information: E[log q(z|x) - log q(z)], between image and latents; at most the
@@ -35,9 +35,6 @@ class KLParts(NamedTuple):
         total_correlation: E[log q(z) - sum_j log q(z_j)], between the latent dimensions.
         dimension_wise_kl: E[sum_j log q(z_j) - log p(z)], of each dimension's aggregate posterior
             from the prior.
-        mutual_information_standard_error: A scalar, as all of these.
-        total_correlation_standard_error: The same of the total correlation.
-        dimension_wise_kl_standard_error: The same of the dimension-wise KL.
     """
 
     mutual_information: tf.Tensor
@@ -48,18 +45,21 @@ class KLParts(NamedTuple):
     dimension_wise_kl_standard_error: tf.Tensor
 
 
-def kl_per_dimension(posterior: tfd.Distribution, prior: tfd.Distribution) -> tf.Tensor:
-    """The mean over images of KL(q(Z_j|x) || p(Z_j)), for each latent dimension j.
+def kl_per_dimension(
+    posterior: tfd.Distribution, prior: tfd.Distribution, *, per_image: bool = False
+) -> tf.Tensor:
+    """KL(q(Z_j|x) || p(Z_j)) for each latent dimension j, by default the mean over the images.
 
     Args:
         posterior: q(Z|x), a factorial normal of batch shape `[n]`, such as `vae.encode(images)`.
         prior: p(Z), such as `vae.prior`.
+        per_image: Whether to return the divergences of each image.
 
     Returns:
-        `[latent_dim]`, in nats per image.
+        `[latent_dim]`, or `[n, latent_dim]` with `per_image`, in nats per image.
     """
-    divergences = tfd.kl_divergence(posterior.distribution, prior.distribution)
-    return tf.reduce_mean(divergences, axis=0)
+    divergences = tfd.kl_divergence(_factors(posterior), _factors(prior))
+    return divergences if per_image else tf.reduce_mean(divergences, axis=0)
 
 
 def active_units(posterior: tfd.Distribution) -> tf.Tensor:
@@ -74,7 +74,7 @@ def active_units(posterior: tfd.Distribution) -> tf.Tensor:
     References:
         Burda et al. Importance Weighted Autoencoders. 2015. arXiv:1509.00519.
     """
-    return tf.math.reduce_variance(posterior.mean(), axis=0) > ACTIVE_VARIANCE
+    return tf.math.reduce_variance(posterior.mean(), axis=0) > _ACTIVE_VARIANCE
 
 
 def bits_per_dimension(log_likelihood: ArrayLike, image_shape: tuple[int, int, int]) -> tf.Tensor:
@@ -105,15 +105,9 @@ def kl_parts(
         posterior: q(Z|x) of all images of the data set, a factorial normal of batch shape `[n]`,
             such as `vae.encode(images)`.
         prior: p(Z), such as `vae.prior`.
-        num_samples: Latents drawn from q(z). The time is proportional to `num_samples` * `n` *
-            `latent_dim`.
+        num_samples: Latents drawn from q(z), at least 2. The time is proportional to
+            `num_samples` * `n` * `latent_dim`.
         seed: The same seed gives the same estimate; None gives a new one at each call.
-
-    Returns:
-        The `KLParts`.
-
-    Raises:
-        InputError: If `num_samples` is not above 1, or `seed` is not a seed.
 
     References:
         Hoffman and Johnson. ELBO surgery: yet another way to carve up the variational evidence
@@ -122,34 +116,23 @@ def kl_parts(
         arXiv:1802.04942.
     """
     num_samples = check_integer("num_samples", num_samples, minimum=2)
-    order_seed, latent_seed = tf.unstack(
-        tf.random.experimental.stateless_split(stateless_seed(seed), 2)
-    )
-    location, stddev = posterior.distribution.loc, posterior.distribution.scale
+    order_seed, latent_seed = tf.random.split(stateless_seed(seed), 2)
+    num_images, latent_dim = posterior.batch_shape[0], posterior.event_shape[0]
     # Every image equally often, as far as the numbers allow: no variance from which ones are drawn.
-    order = tf.random.experimental.stateless_shuffle(tf.range(len(location)), seed=order_seed)
-    images = tf.gather(order, tf.range(num_samples) % len(location))
-    normal = tfd.Normal(tf.gather(location, images), scale=tf.gather(stddev, images))
-    latents = normal.sample(seed=latent_seed)
-    log_conditional = tf.reduce_sum(normal.log_prob(latents), axis=-1)
-    step = max(1, _TERMS_PER_PASS // math.prod(location.shape))
-    log_joint, log_product = (
-        tf.concat(parts, axis=0)
-        for parts in zip(
-            *(
-                _log_aggregate_posterior(latents[start : start + step], location, stddev)
-                for start in range(0, num_samples, step)
-            ),
-            strict=True,
-        )
+    order = tf.random.experimental.stateless_shuffle(tf.range(num_images), seed=order_seed)
+    images = tf.gather(order, tf.range(num_samples) % num_images)
+    conditional = tf.nest.map_structure(
+        lambda parameters: tf.gather(parameters, images), posterior, expand_composites=True
     )
-    parts = tf.stack(
-        [
-            log_conditional - log_joint,
-            log_joint - log_product,
-            log_product - prior.log_prob(latents),
-        ]
+    latents = conditional.sample(seed=latent_seed)
+    log_conditional = conditional.log_prob(latents)
+    step = max(1, _TERMS_PER_PASS // (num_images * latent_dim))
+    passes = [latents[start : start + step] for start in range(0, num_samples, step)]
+    log_aggregate, log_marginals = tf.concat(
+        [_log_aggregate_posterior(part, _factors(posterior)) for part in passes], axis=1
     )
+    logs = tf.stack([log_conditional, log_aggregate, log_marginals, prior.log_prob(latents)])
+    parts = logs[:-1] - logs[1:]
     means = tf.reduce_mean(parts, axis=1)
     errors = tf.math.reduce_std(parts, axis=1) / math.sqrt(num_samples - 1)
     return KLParts(*tf.unstack(means), *tf.unstack(errors))
@@ -174,8 +157,8 @@ def evaluate(
         verbose: Whether to show a progress bar; None shows it for data sets.
 
     Returns:
-        Numbers by name, ready for JSON, means over the images in nats per image where their names
-        say nothing else: `num_images`, `num_importance_samples`; `elbo`, `reconstruction`, `kl`,
+        Numbers by name, ready for JSON; means over the images in nats per image, unless the name
+        says something else: `num_images`, `num_importance_samples`; `elbo`, `reconstruction`, `kl`,
         `log_likelihood`, `posterior_gap` and `bits_per_dim`, each with a `_stderr`;
         `log_likelihood_monte_carlo_stderr` and `posterior_gap_monte_carlo_stderr`;
         `effective_sample_size_median` and `_min`; `active_units`; `kl_per_dimension`, a list;
@@ -183,13 +166,7 @@ def evaluate(
 
         A `_stderr` is over the images, with all that the Monte Carlo adds: how far the mean over
         all images of the kind may be. `_monte_carlo_stderr` and those of the last three are of the
-        estimate for these very images. None stands where one image or sample allows no error.
-
-    Raises:
-        InputError: As `tfvae.log_likelihood` does.
-
-    Warns:
-        LowEffectiveSampleSizeWarning: As `tfvae.log_likelihood` does.
+        estimate for exactly these images. Where one image or sample allows no error, it is None.
 
     Example:
         >>> tfvae.inference.evaluate(vae, tfvae.load_dataset("mnist", split="test"), seed=0)
@@ -198,13 +175,14 @@ def evaluate(
     parts = kl_parts(result.posterior, vae.prior, seed=seed)
     effective = np.asarray(result.effective_sample_size, np.float64)
     numbers: dict[str, Any] = {"num_images": len(effective), "num_importance_samples": num_samples}
-    for name in ("elbo", "reconstruction", "kl", "log_likelihood", "posterior_gap"):
-        numbers[name], numbers[f"{name}_stderr"] = _mean_and_error(getattr(result, name))
-    bits = bits_per_dimension(result.log_likelihood, vae.image_shape)
-    numbers["bits_per_dim"], numbers["bits_per_dim_stderr"] = _mean_and_error(bits)
+    terms = ("elbo", "reconstruction", "kl", "log_likelihood", "posterior_gap")
+    values = {name: getattr(result, name) for name in terms}
+    values["bits_per_dim"] = bits_per_dimension(result.log_likelihood, vae.image_shape)
+    for name, of_images in values.items():
+        numbers[name], numbers[f"{name}_stderr"] = mean_and_standard_error(of_images)
     for name in ("log_likelihood", "posterior_gap"):
         errors = np.asarray(getattr(result, f"{name}_standard_error"), np.float64)
-        error = float(np.sqrt(np.sum(errors**2)) / len(errors))
+        error = float(np.linalg.norm(errors) / len(errors))
         numbers[f"{name}_monte_carlo_stderr"] = error if math.isfinite(error) else None
     numbers["effective_sample_size_median"] = float(np.median(effective))
     numbers["effective_sample_size_min"] = float(np.min(effective))
@@ -216,17 +194,22 @@ def evaluate(
     return numbers
 
 
-@tf.function(reduce_retracing=True)
-def _log_aggregate_posterior(latents, location, stddev):
-    """Log q(z) and the sum over j of log q(z_j), each `[samples]`."""
-    terms = tfd.Normal(location, scale=stddev).log_prob(latents[:, tf.newaxis, :])
-    log_count = tf.math.log(tf.cast(tf.shape(location)[0], terms.dtype))
-    log_joint = tf.reduce_logsumexp(tf.reduce_sum(terms, axis=-1), axis=1) - log_count
-    log_marginals = tf.reduce_logsumexp(terms, axis=1) - log_count
-    return log_joint, tf.reduce_sum(log_marginals, axis=-1)
-
-
-def _mean_and_error(values):
+def mean_and_standard_error(values: ArrayLike) -> tuple[float, float | None]:
+    """The mean of values of images `[n]`, and its standard error; None for a single image."""
     values = np.asarray(values, np.float64)
     error = float(np.std(values, ddof=1) / math.sqrt(len(values))) if len(values) > 1 else None
     return float(np.mean(values)), error
+
+
+def _factors(distribution):
+    """The distributions of the single dimensions, of batch shape `[..., latent_dim]`."""
+    return distribution.distribution
+
+
+@tf.function(reduce_retracing=True)
+def _log_aggregate_posterior(latents, factors):
+    """Log q(z), and the sum over j of log q(z_j): `[2, samples]`."""
+    terms = factors.log_prob(latents[:, tf.newaxis])
+    log_joint = tfp.math.reduce_logmeanexp(tf.reduce_sum(terms, axis=-1), axis=1)
+    log_marginals = tfp.math.reduce_logmeanexp(terms, axis=1)
+    return tf.stack([log_joint, tf.reduce_sum(log_marginals, axis=-1)])

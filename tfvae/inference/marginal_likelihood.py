@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,26 +10,25 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tfvae.common.checks import check_choice, check_integer
-from tfvae.common.seeds import stateless_seed
-from tfvae.inference import annealing
-from tfvae.inference.importance import (
-    evidence_columns,
-    factorial_normal,
-    importance_columns,
-    log_sums,
-    parameters_of,
-    prior_columns,
-)
-from tfvae.inference.passes import over_images
+from tfvae.distributions import importance
+from tfvae.inference.annealing import annealed_weights
+from tfvae.inference.batched_estimates import estimate_in_batches, latents_per_pass
 from tfvae.vae import VAE
 
 tfd = tfp.distributions
 
-DEFAULT_NUM_SAMPLES = {"prior": 5000, "importance": 5000, "annealed": 64}
-"""A sample of `annealed` is a whole chain, so that far fewer do."""
+# One of the samples of `annealed` is a whole chain, so that far fewer are enough.
+_DEFAULT_NUM_SAMPLES = {"prior": 5000, "importance": 5000, "annealed": 64}
 
-TRUSTED_EFFECTIVE_SAMPLE_SIZE = 10.0
-"""Below it, an estimate and its standard error hang on a few samples."""
+# Samples per image of each method; one of the samples of `annealed` is a chain.
+_COMPARED_NUM_SAMPLES: Mapping[str, Sequence[int]] = {
+    "prior": (1, 5, 50, 500, 5000),
+    "importance": (1, 5, 50, 500, 5000),
+    "annealed": (1, 4, 16),
+}
+
+# Below it, an estimate and its standard error depend on a few samples.
+_TRUSTED_EFFECTIVE_SAMPLE_SIZE = 10.0
 
 
 class LowEffectiveSampleSizeWarning(UserWarning):
@@ -54,19 +54,18 @@ class Estimate(NamedTuple):
 class Evidence(NamedTuple):
     """Both sides of ELBO(x) = log p(x) - KL(q(Z|x) || p(Z|x)), from the same samples of q(Z|x).
 
-    Each `[n]`, in nats per image, where nothing else is said.
+    Each is `[n]`, in nats per image, unless stated otherwise.
 
     Attributes:
         log_likelihood: The importance-weighted estimate of log p(x).
-        log_likelihood_standard_error: Its standard error.
         effective_sample_size: That of the importance weights, from 1 to the number of samples.
         elbo: reconstruction - kl.
-        elbo_standard_error: Its standard error, which is that of `reconstruction`.
+        elbo_standard_error: That of `elbo` and of `reconstruction`.
         reconstruction: E_q[log p(x|z)], estimated.
         kl: KL(q(Z|x) || p(Z)), closed-form.
         posterior_gap: KL(q(Z|x) || p(Z|x)) = log p(x) - ELBO(x).
-        posterior_gap_standard_error: Its standard error, which knows that both terms come from the
-            same samples.
+        posterior_gap_standard_error: It takes into account that both terms come from the same
+            samples.
         posterior: q(Z|x), of batch shape `[n]` and event shape `[latent_dim]`.
     """
 
@@ -82,27 +81,18 @@ class Evidence(NamedTuple):
     posterior: tfd.Distribution
 
 
-class Sandwich(NamedTuple):
-    """Bounds from both sides on log p(x) of images that the model itself drew.
-
-    Each `[n]`, in nats per image, where nothing else is said.
+class Bounds(NamedTuple):
+    """The mean over images of estimates of log p(x), by one method; each `[k]`, in nats per image.
 
     Attributes:
-        images: `[n, height, width, channels]`, the images, 0 or 1.
-        latents: `[n, latent_dim]`, the latents they were drawn with: exact samples of p(Z|x).
-        lower: In expectation at most log p(x): annealing from the start to the posterior.
-        lower_standard_error: Its standard error, by the delta method.
-        upper: In expectation at least log p(x): annealing from the exact posterior sample back.
-        upper_standard_error: Its standard error, by the delta method, for the posterior sample
-            given. What another sample would give, only the spread over the images tells.
+        num_samples: The samples per image.
+        mean: In expectation a lower bound of the mean of log p(x).
+        standard_error: Of `mean`, as an estimate of its expectation for the images given.
     """
 
-    images: tf.Tensor
-    latents: tf.Tensor
-    lower: tf.Tensor
-    lower_standard_error: tf.Tensor
-    upper: tf.Tensor
-    upper_standard_error: tf.Tensor
+    num_samples: np.ndarray
+    mean: np.ndarray
+    standard_error: np.ndarray
 
 
 def log_likelihood(
@@ -130,18 +120,18 @@ def log_likelihood(
             naive estimate, which needs luck to find the posterior. `"annealed"`: chains of
             Hamiltonian Monte Carlo that lead from the prior to the posterior; the slowest, and the
             only one that does not depend on how good the encoder is.
-        num_samples: Samples per image; 5000 if None, but 64 chains of `"annealed"`.
+        num_samples: Samples per image; by default 5000, but 64 chains for `"annealed"`.
         seed: The same seed gives the same estimate; None gives a new one at each call.
         diagnostics: Whether to return the standard error and the effective sample size too.
-        num_steps: The temperatures between prior and posterior, of `"annealed"` alone.
+        num_steps: The temperatures between prior and posterior; only `"annealed"` has them.
         verbose: Whether to show a progress bar; None shows it for data sets.
 
     Returns:
         `[n]`, in nats per image, or, with `diagnostics`, an `Estimate` of three such tensors.
 
     Raises:
-        InputError: If the images are not such images or none, `num_samples` or `num_steps` is not
-            positive, `seed` is not a seed or there is no such method.
+        InputError: If the images are not such images or there are none, `num_samples` or
+            `num_steps` is not positive, `seed` is not a seed or there is no such method.
 
     Warns:
         LowEffectiveSampleSizeWarning: If the weights of some images are too uneven for the
@@ -157,25 +147,24 @@ def log_likelihood(
         Wu et al. On the Quantitative Analysis of Decoder-Based Generative Models. 2016.
         arXiv:1611.04273.
     """
-    check_choice("method", method, DEFAULT_NUM_SAMPLES)
-    num_samples = DEFAULT_NUM_SAMPLES[method] if num_samples is None else num_samples
+    check_choice("method", method, _DEFAULT_NUM_SAMPLES)
+    num_samples = _DEFAULT_NUM_SAMPLES[method] if num_samples is None else num_samples
     num_samples = check_integer("num_samples", num_samples, minimum=1)
     num_steps = check_integer("num_steps", num_steps, minimum=1)
-    if method == "annealed":
-        steps = tf.constant(num_steps)
 
-        def estimate(part, seed):
-            return annealing.log_sums(
-                vae, part, steps, num_samples, seed, parameters=_prior(vae, part)
-            )
-    else:
-        draw = {"importance": importance_columns, "prior": prior_columns}[method]
+    def estimate(part, seed):
+        if method == "annealed":
+            return annealed_weights(vae, part, None, num_samples, num_steps, seed)[0]
+        proposal = vae.encode(part) if method == "importance" else None
+        return _sum_over_samples(vae, part, proposal, num_samples, seed).weights
 
-        def estimate(part, seed):
-            return log_sums(vae, part, draw, num_samples, seed, parameters_of(vae.encode(part)))
-
-    sums = over_images(vae, images, num_samples, seed, estimate, verbose=verbose)
-    result = _estimate(sums[:, 0], sums[:, 1], num_samples, vae.distribution_dtype)
+    weights = estimate_in_batches(vae, images, num_samples, seed, estimate, verbose=verbose)
+    result = Estimate(
+        importance.log_mean(weights, num_samples),
+        standard_error=importance.standard_error(weights, num_samples),
+        effective_sample_size=importance.effective_sample_size(weights),
+    )
+    result = Estimate(*(tf.cast(numbers, vae.distribution_dtype) for numbers in result))
     _warn_if_uneven(result.effective_sample_size, num_samples)
     return result if diagnostics else result.log_likelihood
 
@@ -200,175 +189,150 @@ def evidence(
             batch shape `[n]` and event shape `[latent_dim]`, such as `tfvae.inference.refine`
             gives. The images must then be an array.
         verbose: Whether to show a progress bar; None shows it for data sets.
-
-    Returns:
-        The `Evidence`.
-
-    Raises:
-        InputError: As `log_likelihood` does.
-
-    Warns:
-        LowEffectiveSampleSizeWarning: As `log_likelihood` does.
     """
     num_samples = check_integer("num_samples", num_samples, minimum=1)
-    given = None if posterior is None else parameters_of(posterior)
 
-    def estimate(part, seed, parameters=None):
-        parameters = parameters_of(vae.encode(part)) if parameters is None else parameters
-        sums = log_sums(vae, part, evidence_columns, num_samples, seed, parameters)
-        return sums, parameters
+    def estimate(part, seed, proposal=None):
+        proposal = vae.encode(part) if proposal is None else proposal
+        return _sum_over_samples(vae, part, proposal, num_samples, seed), proposal
 
-    sums, parameters = over_images(
-        vae, images, num_samples, seed, estimate, verbose=verbose, along=given
+    sums, posterior = estimate_in_batches(
+        vae, images, num_samples, seed, estimate, per_image=posterior, verbose=verbose
     )
-    result = _evidence(vae, sums, num_samples, posterior=factorial_normal(parameters))
+    log_likelihood = importance.log_mean(sums.weights, num_samples)
+    log_likelihood_error = importance.standard_error(sums.weights, num_samples)
+    kl = tf.cast(tfd.kl_divergence(posterior, vae.prior), tf.float64)
+    reconstruction = sums.reconstruction / num_samples
+    if num_samples == 1:
+        elbo_error = gap_error = log_likelihood_error
+    else:
+        variance = tf.maximum(sums.squared_reconstruction / num_samples - reconstruction**2, 0)
+        # Of log p(x|z) and the weight, as both are averages over the same samples.
+        covariance = sums.weighted_reconstruction - reconstruction
+        gap_variance = (variance - 2 * covariance) / (num_samples - 1) + log_likelihood_error**2
+        elbo_error = tf.sqrt(variance / (num_samples - 1))
+        gap_error = tf.sqrt(tf.maximum(gap_variance, 0))
+    result = Evidence(
+        log_likelihood=log_likelihood,
+        log_likelihood_standard_error=log_likelihood_error,
+        effective_sample_size=importance.effective_sample_size(sums.weights),
+        elbo=reconstruction - kl,
+        elbo_standard_error=elbo_error,
+        reconstruction=reconstruction,
+        kl=kl,
+        posterior_gap=log_likelihood - (reconstruction - kl),
+        posterior_gap_standard_error=gap_error,
+        posterior=posterior,
+    )
     _warn_if_uneven(result.effective_sample_size, num_samples)
-    return result
+    dtype = vae.distribution_dtype
+    return Evidence(*(tf.cast(numbers, dtype) for numbers in result[:-1]), posterior)
 
 
-def sandwich(
+def bounds_by_num_samples(
     vae: VAE,
-    num_images: int = 100,
-    num_samples: int = 16,
-    seed: int | None = None,
+    images: Any,
+    num_samples: Mapping[str, Sequence[int]] = _COMPARED_NUM_SAMPLES,
+    seed: int = 0,
     *,
     num_steps: int = 500,
-    start: str = "encoder",
-    verbose: bool = False,
-) -> Sandwich:
-    """Bounds log p(x) from both sides on images that the model draws (bidirectional Monte Carlo).
-
-    An image drawn together with its latents, x ~ p(X|z), z ~ p(Z), brings an exact sample of its
-    own posterior. From there the annealing can be run backwards, which gives an upper bound where
-    running it forwards gives a lower one.
+) -> dict[str, Bounds]:
+    """Estimates log p(x) by several methods and numbers of samples.
 
     Args:
         vae: The model.
-        num_images: How many images to draw.
-        num_samples: Chains per image and direction.
-        seed: The same seed gives the same images and bounds; None gives new ones at each call.
-        num_steps: The temperatures between the start and the posterior.
-        start: Where the lower bound's chains start and the upper bound's end. `"encoder"`: at
-            q(Z|x), which is close to the posterior, so that few temperatures do. `"prior"`: at
-            p(Z), which knows nothing of the encoder and takes many times more.
-        verbose: Whether to show a progress bar.
+        images: `[n, height, width, channels]`, floating, 0 or 1; a hundred show the picture.
+        num_samples: The numbers of samples per image, by method of `tfvae.log_likelihood`.
+        seed: The same seed gives the same numbers.
+        num_steps: The temperatures of `annealed`.
 
     Returns:
-        The `Sandwich`.
-
-    Raises:
-        InputError: If a number is not positive, `seed` is not a seed, or there is no such start.
-
-    References:
-        Grosse et al. Sandwiching the marginal likelihood using bidirectional Monte Carlo. 2015.
-        arXiv:1511.02543.
+        The `Bounds` by method.
     """
-    check_choice("start", start, ("encoder", "prior"))
-    num_images = check_integer("num_images", num_images, minimum=1)
-    num_samples = check_integer("num_samples", num_samples, minimum=1)
-    num_steps = check_integer("num_steps", num_steps, minimum=1)
-    latent_seed, pixel_seed, chain_seed = tf.unstack(
-        tf.random.experimental.stateless_split(stateless_seed(seed), 3)
-    )
-    latents = vae.prior.sample(num_images, seed=latent_seed)
-    images = vae.decode(latents).sample(seed=pixel_seed)
-    steps = tf.constant(num_steps)
-
-    def estimate(part, seed, part_latents):
-        parameters = parameters_of(vae.encode(part)) if start == "encoder" else _prior(vae, part)
-        return annealing.log_sums(
-            vae,
-            part,
-            steps,
-            num_samples,
-            seed,
-            parameters=parameters,
-            exact_latents=part_latents,
+    return {
+        method: Bounds(
+            np.array(counts),
+            *np.transpose([_mean(vae, images, method, count, seed, num_steps) for count in counts]),
         )
-
-    sums = over_images(
-        vae, images, num_samples, chain_seed, estimate, verbose=verbose, along=latents
-    )
-    dtype = vae.distribution_dtype
-    lower = _estimate(sums[:, 0], sums[:, 1], num_samples, dtype)
-    # The reverse weights have the expectation 1 / p(x).
-    inverse = _estimate(sums[:, 2], sums[:, 3], num_samples, dtype)
-    return Sandwich(
-        images=images,
-        latents=latents,
-        lower=lower.log_likelihood,
-        lower_standard_error=lower.standard_error,
-        upper=-inverse.log_likelihood,
-        upper_standard_error=inverse.standard_error,
-    )
-
-
-def _prior(vae, images):
-    """The parameters of the prior, for each image."""
-    zeros = tf.zeros([images.shape[0], vae.latent_dim], vae.distribution_dtype)
-    return tf.stack([zeros, tf.ones_like(zeros)], axis=1)
-
-
-def _estimate(log_sum, log_sum_of_squares, num_samples, dtype):
-    effective_sample_size = tf.exp(2 * log_sum - log_sum_of_squares)
-    standard_error = _delta_standard_error(effective_sample_size, num_samples)
-    return Estimate(
-        tf.cast(log_sum - math.log(num_samples), dtype),
-        standard_error=tf.cast(standard_error, dtype),
-        effective_sample_size=tf.cast(effective_sample_size, dtype),
-    )
-
-
-def _delta_standard_error(effective_sample_size, num_samples):
-    """Of the logarithm of a mean weight: the relative standard error of the mean."""
-    if num_samples == 1:
-        return tf.fill(tf.shape(effective_sample_size), tf.constant(np.inf, tf.float64))
-    relative_variance = (num_samples / effective_sample_size - 1) / (num_samples - 1)
-    return tf.sqrt(tf.maximum(relative_variance, 0))
-
-
-def _evidence(vae, sums, num_samples, *, posterior):
-    log_sum, log_sum_of_squares, log_first, log_second, log_cross = tf.unstack(sums, axis=1)
-    kl = tf.cast(tfd.kl_divergence(posterior, vae.prior), tf.float64)
-    estimate = _estimate(log_sum, log_sum_of_squares, num_samples, tf.float64)
-    count = tf.constant(num_samples, tf.float64)
-    degrees_of_freedom = tf.constant(num_samples - 1, tf.float64)
-    reconstruction = -tf.exp(log_first) / count
-    variance = tf.maximum(tf.exp(log_second) / count - reconstruction**2, 0)
-    # Of log p(x|z) with the weight, as both are averages over the same samples.
-    covariance = -tf.exp(log_cross - log_sum) - reconstruction
-    if num_samples == 1:
-        elbo_error = gap_error = estimate.standard_error
-    else:
-        elbo_error = tf.sqrt(variance / degrees_of_freedom)
-        gap_variance = (
-            estimate.standard_error**2 + elbo_error**2 - 2 * covariance / degrees_of_freedom
-        )
-        gap_error = tf.sqrt(tf.maximum(gap_variance, 0))
-    elbo = reconstruction - kl
-    numbers = {
-        "log_likelihood": estimate.log_likelihood,
-        "log_likelihood_standard_error": estimate.standard_error,
-        "effective_sample_size": estimate.effective_sample_size,
-        "elbo": elbo,
-        "elbo_standard_error": elbo_error,
-        "reconstruction": reconstruction,
-        "kl": kl,
-        "posterior_gap": estimate.log_likelihood - elbo,
-        "posterior_gap_standard_error": gap_error,
+        for method, counts in num_samples.items()
     }
-    dtype = vae.distribution_dtype
-    return Evidence(
-        **{name: tf.cast(number, dtype) for name, number in numbers.items()}, posterior=posterior
+
+
+class _Sums(NamedTuple):
+    """What is summed over samples of a proposal, or of the prior; each `[batch]`, float64.
+
+    `weights` are those of the importance weights p(x, z) / proposal(z), `reconstruction` and
+    `squared_reconstruction` of log p(x|z) and its square. `weighted_reconstruction` is the mean of
+    log p(x|z) by the weights.
+    """
+
+    weights: importance.WeightSums
+    reconstruction: tf.Tensor
+    squared_reconstruction: tf.Tensor
+    weighted_reconstruction: tf.Tensor
+
+
+def _sum_over_samples(vae, images, proposal, num_samples, seed):
+    num_passes = math.ceil(num_samples * images.shape[0] / latents_per_pass(vae))
+    samples_per_pass = math.ceil(num_samples / num_passes)
+    counts = tf.constant(num_samples), tf.constant(samples_per_pass)
+    return _sum_in_passes(vae, images, proposal, *counts, seed)
+
+
+@tf.function(reduce_retracing=True)
+def _sum_in_passes(vae, images, proposal, num_samples, samples_per_pass, seed):
+    total = _sum_of_pass(vae, images, proposal, num_samples, samples_per_pass, seed, 0)
+    for index in tf.range(1, (num_samples - 1) // samples_per_pass + 1):
+        part = _sum_of_pass(vae, images, proposal, num_samples, samples_per_pass, seed, index)
+        weights = importance.add_sums(total.weights, part.weights)
+        share = tf.exp(part.weights.log_sum - weights.log_sum)
+        change = part.weighted_reconstruction - total.weighted_reconstruction
+        total = _Sums(
+            weights,
+            total.reconstruction + part.reconstruction,
+            total.squared_reconstruction + part.squared_reconstruction,
+            total.weighted_reconstruction + share * change,
+        )
+    return total
+
+
+def _sum_of_pass(vae, images, proposal, num_samples, samples_per_pass, seed, index):
+    sample_shape = samples_per_pass
+    if proposal is None:
+        proposal, sample_shape = vae.prior, [samples_per_pass, tf.shape(images)[0]]
+    seed = tf.random.fold_in(seed, index)
+    latents = proposal.sample(sample_shape, seed=seed)
+    reconstruction = vae.decode(latents).log_prob(images)
+    log_ratio = vae.prior.log_prob(latents) - proposal.log_prob(latents)
+    # The last pass may draw more samples than are wanted.
+    num_wanted = num_samples - index * samples_per_pass
+    reconstruction = tf.cast(reconstruction[:num_wanted], tf.float64)
+    log_weights = reconstruction + tf.cast(log_ratio[:num_wanted], tf.float64)
+    return _Sums(
+        importance.sum_weights(log_weights),
+        tf.reduce_sum(reconstruction, axis=0),
+        tf.reduce_sum(reconstruction**2, axis=0),
+        tf.reduce_sum(tf.nn.softmax(log_weights, axis=0) * reconstruction, axis=0),
     )
+
+
+def _mean(vae, images, method, num_samples, seed, num_steps):
+    options = {"num_samples": num_samples, "seed": seed, "num_steps": num_steps}
+    with warnings.catch_warnings():
+        # Bounds that are far off are what is to be seen.
+        warnings.simplefilter("ignore", LowEffectiveSampleSizeWarning)
+        estimate = log_likelihood(vae, images, method, **options, diagnostics=True)
+    mean = np.mean(np.asarray(estimate.log_likelihood, np.float64))
+    errors = np.asarray(estimate.standard_error, np.float64)
+    return mean, np.linalg.norm(errors) / len(errors)
 
 
 def _warn_if_uneven(effective_sample_size, num_samples):
-    uneven = int(np.count_nonzero(effective_sample_size < TRUSTED_EFFECTIVE_SAMPLE_SIZE))
-    if uneven:
+    num_uneven = int(np.count_nonzero(effective_sample_size < _TRUSTED_EFFECTIVE_SAMPLE_SIZE))
+    if num_uneven:
         warnings.warn(
-            f"for {uneven} of {len(effective_sample_size)} images the effective sample size of "
-            f"{num_samples} samples is below {TRUSTED_EFFECTIVE_SAMPLE_SIZE:g} (smallest "
+            f"for {num_uneven} of {len(effective_sample_size)} images the effective sample size of "
+            f"{num_samples} samples is below {_TRUSTED_EFFECTIVE_SAMPLE_SIZE:g} (smallest "
             f"{float(tf.reduce_min(effective_sample_size)):.1f}): their log-likelihood is likely "
             "too low, and its standard error too small; take more samples or another method",
             LowEffectiveSampleSizeWarning,

@@ -103,7 +103,7 @@ def write_answer(answer: dict[str, np.ndarray], path: str | os.PathLike) -> Path
                 raise InputError(
                     f"{', '.join(answer)} cannot be drawn: write them to a file that ends in .npz"
                 )
-            from tfvae.figures.layout import image_grid
+            from tfvae.figures import image_grid
 
             grid = image_grid(drawn)
             image = Image.fromarray(grid[..., 0] if grid.shape[-1] == 1 else grid)

@@ -13,13 +13,10 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tfvae import networks, objectives
+from tfvae import figures, networks, objectives
 from tfvae.common.errors import InputError, WorkerLostError
 from tfvae.common.files import atomic_write
 from tfvae.datasets import describe_dataset
-from tfvae.figures import plots
-from tfvae.figures.layout import save_figure
-from tfvae.figures.tensorboard import tensorboard
 from tfvae.fitting import optimizers
 from tfvae.fitting.callbacks import BestWeights, KLWarmup
 from tfvae.fitting.loops import STEPS_PER_EXECUTION
@@ -135,7 +132,7 @@ def train(
         callbacks.append(KLWarmup(settings.warmup_epochs, end=settings.beta))
     if with_tensorboard:
         held_out = splits.first_images(settings, description, split="validation", count=1000)
-        callbacks += tensorboard(folder / runs.TENSORBOARD, *held_out)
+        callbacks += figures.tensorboard_callbacks(folder / runs.TENSORBOARD, *held_out)
     try:
         vae.fit(
             data["train"],
@@ -183,11 +180,11 @@ def train(
         "seconds": seconds,
     }
     runs.write_text(folder / runs.RESULTS, json.dumps(results, indent=2) + "\n")
-    figures = write_figures(vae, settings, folder, split=split, history=history)
+    files = write_figures(vae, settings, folder, split=split, history=history)
     saved_model = export_saved_model(vae, folder / "saved_model")
     backup.remove()
     (folder / runs.EVALUATION).unlink()
-    return Run(folder, vae=vae, results=results, figures=figures, saved_model=saved_model)
+    return Run(folder, vae=vae, results=results, figures=files, saved_model=saved_model)
 
 
 def evaluate(
@@ -342,21 +339,21 @@ def write_figures(
         return []
     description = describe_dataset(settings.dataset, settings.data_dir)
     images, labels = splits.first_images(settings, description, split=split, count=1000)
-    figures = {
-        "samples": plots.samples(vae, seed=settings.seed),
-        "reconstructions": plots.reconstructions(vae, images[:20]),
-        "kl_per_dimension": plots.kl_per_dimension(vae, images),
+    drawn = {
+        "samples": figures.samples(vae, seed=settings.seed),
+        "reconstructions": figures.reconstructions(vae, images[:20]),
+        "kl_per_dimension": figures.kl_per_dimension(vae, images),
     }
     if history:
-        figures["training_curves"] = plots.training_curves(history, monitor=settings.monitor)
+        drawn["training_curves"] = figures.training_curves(history, monitor=settings.monitor)
     if vae.latent_dim == 2:
-        figures["latent_plane"] = plots.latent_plane(vae, images, labels)
+        drawn["latent_plane"] = figures.latent_plane(vae, images, labels)
     else:
-        figures["latent_traversals"] = plots.latent_traversals(vae, images)
+        drawn["latent_traversals"] = figures.latent_traversals(vae, images)
     files = []
-    for name, figure in figures.items():
+    for name, figure in drawn.items():
         files.append(folder / f"{name}.png")
-        save_figure(figure, files[-1])
+        figures.save_figure(figure, files[-1])
     return files
 
 

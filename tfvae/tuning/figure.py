@@ -8,8 +8,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator
 
-from tfvae.figures.layout import (
-    GREY,
+from tfvae.figures.drawing import (
+    GRAY,
     PALETTE,
     PANEL_TITLE_SIZE,
     hide_frame,
@@ -74,7 +74,7 @@ def draw(
             )
         if counts:
             axes.plot(
-                latent_dims, latent_dims, color=GREY, linestyle="--", label="as many as there are"
+                latent_dims, latent_dims, color=GRAY, linestyle="--", label="as many as there are"
             )
             axes.set_ylim(0, 1.15 * max(2, *values))
             axes.yaxis.set_major_locator(MaxNLocator(integer=True))
@@ -89,7 +89,7 @@ def draw(
         axes.errorbar(
             latent_dims, values, yerr=errors, color=colour, marker="o", markersize=4, capsize=2.5
         )
-        axes.axvline(chosen.values["latent_dim"], color=GREY, linestyle=":", zorder=0)
+        axes.axvline(chosen.values["latent_dim"], color=GRAY, linestyle=":", zorder=0)
         axes.plot(
             [chosen.values["latent_dim"]],
             [chosen.mean(name)],

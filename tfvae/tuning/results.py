@@ -11,7 +11,7 @@ from typing import Any
 
 from tfvae.common.errors import InputError
 from tfvae.common.files import atomic_write
-from tfvae.figures.layout import save_figure
+from tfvae.figures import save_figure
 from tfvae.tuning import figure as drawing
 from tfvae.tuning.oracles import ENDED, TrialStatus
 from tfvae.tuning.trials import TERMS, read_executions, read_failure

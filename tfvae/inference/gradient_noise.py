@@ -13,8 +13,8 @@ from tfvae.common.images import check_images
 from tfvae.common.seeds import stateless_seed
 from tfvae.vae import VAE
 
-_MOST_GROUPS = 20
-"""Draws are put into at most so many groups; the jackknife leaves out one group at a time."""
+# Draws are put into at most so many groups; the jackknife leaves out one group at a time.
+_MAX_NUM_GROUPS = 20
 
 
 class GradientVariance(NamedTuple):
@@ -25,13 +25,11 @@ class GradientVariance(NamedTuple):
 
     Attributes:
         total: The trace of the gradient's covariance, the sum of the parameters' variances.
-        total_standard_error: Of `total`.
         mean: The mean of the parameters' variances.
-        mean_standard_error: Of `mean`.
-        signal_to_noise: The norm of the gradient's expectation by the square root of `total`. 0
-            where the draws are too few to tell that expectation from zero, infinite where there
-            is no noise.
-        signal_to_noise_standard_error: Of `signal_to_noise`; not a number where that is infinite.
+        signal_to_noise: The norm of the gradient's expectation, divided by the square root of
+            `total`. 0 where the draws are too few to tell that expectation from zero, infinite
+            where there is no noise.
+        signal_to_noise_standard_error: Not a number where `signal_to_noise` is infinite.
     """
 
     total: float
@@ -52,7 +50,7 @@ def gradient_variance(
     """The variance of an objective's gradient estimator on a model and a batch.
 
     Only the latents are drawn anew, so this is the part of the noise of training that the
-    estimator is to blame for. Memory: 20 times the parameters, in float64.
+    estimator is to blame for. It takes the memory of 20 times the parameters, in float64.
 
     Args:
         vae: The model; it need not be compiled, and nothing in it changes.
@@ -69,22 +67,13 @@ def gradient_variance(
         InputError: If `images` are not such images, there is no such objective, `num_draws` is
             too small, `seed` is not a seed, or no variable is trainable.
 
-    Example:
-        >>> estimators = {
-        ...     "reparameterized": tfvae.objectives.ELBO(),
-        ...     "score function": tfvae.objectives.ELBO(gradient_estimator="score_function"),
-        ... }
-        >>> for name, estimator in estimators.items():
-        ...     variance = tfvae.inference.gradient_variance(vae, images, estimator, seed=0)
-        ...     print(name, variance["encoder"].total)
-
     References:
         Mohamed et al. Monte Carlo Gradient Estimation in Machine Learning. 2019. arXiv:1906.10652.
         Rainforth et al. Tighter Variational Bounds are Not Necessarily Better. 2018.
         arXiv:1802.04537 (the signal-to-noise ratio).
     """
     num_draws = check_integer("num_draws", num_draws, minimum=4)
-    num_groups = min(num_draws // 2, _MOST_GROUPS)
+    num_groups = min(num_draws // 2, _MAX_NUM_GROUPS)
     moments = {}
     for draw, gradients in enumerate(gradient_draws(vae, images, objective, num_draws, seed)):
         for network, gradient in gradients.items():
@@ -103,40 +92,29 @@ def gradient_draws(
 ) -> Iterator[dict[str, np.ndarray]]:
     """Independent draws of an objective's gradient, from the same images and new latents.
 
-    Args:
-        vae: The model; it need not be compiled, and nothing in it changes.
-        images: `[batch, height, width, channels]`, floating, in [0, 1].
-        objective: The objective with the gradient estimator, as in `vae.compile`.
-        num_draws: How many gradients are drawn.
-        seed: The same seed gives the same draws, whatever the objective; None gives new ones.
+    The arguments are those of `gradient_variance`, but `num_draws` may be any number.
 
     Yields:
         By network, `"encoder"` and `"decoder"`, the gradient of the objective's mean over the
         images with respect to its trainable variables, in their order: `[num_parameters]`.
-
-    Raises:
-        InputError: If `images` are not such images, there is no such objective, `seed` is not a
-            seed, or no variable is trainable.
     """
     objective = objectives.get(objective)
-    variables = {
-        network: getattr(vae, network).trainable_variables for network in ("encoder", "decoder")
-    }
-    variables = {network: own for network, own in variables.items() if own}
+    networks = {"encoder": vae.encoder, "decoder": vae.decoder}
+    variables = {name: network.trainable_variables for name, network in networks.items()}
+    variables = {name: of_network for name, of_network in variables.items() if of_network}
     if not variables:
         raise InputError("the model has no trainable variables, so there are no gradients")
     images = check_images(images, vae.image_shape)
     if images.shape[0] == 0:
         raise InputError("images are empty: give a batch of at least one")
+    dtype = vae.distribution_dtype
 
     @tf.function
     def gradients(seed):
-        noise = objective.draw_noise(
-            len(images), vae.latent_dim, seed=seed, dtype=vae.distribution_dtype
-        )
+        noise = objective.draw_noise(len(images), vae.latent_dim, seed=seed, dtype=dtype)
         with tf.GradientTape() as tape:
             terms = objective(
-                tf.cast(images, vae.distribution_dtype),
+                tf.cast(images, dtype),
                 posterior=vae.encode(images),
                 prior=vae.prior,
                 decode=vae.decode,
@@ -145,20 +123,20 @@ def gradient_draws(
             mean = tf.reduce_mean(terms.objective)
         by_network = tape.gradient(mean, variables, unconnected_gradients="zero")
         return {
-            network: tf.concat([tf.reshape(gradient, [-1]) for gradient in own], axis=0)
-            for network, own in by_network.items()
+            name: tf.concat([tf.reshape(part, [-1]) for part in gradient], axis=0)
+            for name, gradient in by_network.items()
         }
 
     seed = stateless_seed(seed)
     for draw in range(num_draws):
-        drawn = gradients(tf.random.experimental.stateless_fold_in(seed, draw))
-        yield {network: gradient.numpy() for network, gradient in drawn.items()}
+        drawn = gradients(tf.random.fold_in(seed, draw))
+        yield {name: gradient.numpy() for name, gradient in drawn.items()}
 
 
 class _Moments:
-    """The first two moments of a gradient, by group of draws, seen from the first draw.
+    """The first two moments, by group of draws, of a gradient's difference from its first draw.
 
-    Seen from there, no digits cancel where the variance is far smaller than the gradient.
+    Of these differences no digits cancel where the variance is far smaller than the gradient.
     """
 
     def __init__(self, origin, num_groups):
@@ -174,23 +152,21 @@ class _Moments:
         self.squares[group] += deviation @ deviation
 
     def variance(self):
-        def statistics(count, total, squares):
-            trace = max(squares - total @ total / count, 0.0) / (count - 1)
-            expectation = self.origin + total / count
-            # Less the part of it that is noise.
-            signal = max(expectation @ expectation - trace / count, 0.0)
-            ratio = np.sqrt(signal / trace) if trace > 0 else np.inf
-            return np.array([trace, trace / total.size, ratio])
-
-        count, total, squares = self.counts.sum(), self.sums.sum(axis=0), self.squares.sum()
-        estimate = statistics(count, total, squares)
+        whole = self.counts.sum(), self.sums.sum(axis=0), self.squares.sum()
+        estimate = self._statistics(*whole)
+        groups = zip(self.counts, self.sums, self.squares, strict=True)
         without_one = [
-            statistics(count - self.counts[group], total - self.sums[group], squares - square)
-            for group, square in enumerate(self.squares)
+            self._statistics(*(all_ - one for all_, one in zip(whole, group, strict=True)))
+            for group in groups
         ]
         with np.errstate(invalid="ignore"):
-            spread = np.var(without_one, axis=0) * (len(without_one) - 1)
-        errors = np.sqrt(spread)
-        return GradientVariance(
-            *(float(number) for pair in zip(estimate, errors, strict=True) for number in pair)
-        )
+            errors = np.sqrt(np.var(without_one, axis=0) * (len(without_one) - 1))
+        return GradientVariance(*np.stack([estimate, errors], axis=1).ravel().tolist())
+
+    def _statistics(self, count, total, squares):
+        """The trace of the covariance, the mean variance and the signal-to-noise ratio."""
+        trace = max(squares - total @ total / count, 0.0) / (count - 1)
+        expectation = self.origin + total / count
+        # The square of the mean gradient, without the part of it that is noise.
+        signal = max(expectation @ expectation - trace / count, 0.0)
+        return trace, trace / total.size, np.sqrt(signal / trace) if trace > 0 else np.inf

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from tfvae.common.errors import InputError
-from tfvae.figures.layout import (
+from tfvae.figures.drawing import (
     DOTS_PER_INCH,
     WIDTH,
     draw_images,
@@ -82,7 +82,7 @@ def test_grid_refuses_what_is_no_image(images, message):
 
 
 def test_grid_refuses_no_columns():
-    with pytest.raises(InputError, match="at least 1 column; got 0"):
+    with pytest.raises(InputError, match="columns must be an integer of at least 1; got 0"):
         image_grid(np.zeros((1, 4, 4, 1)), columns=0)
 
 

@@ -7,8 +7,7 @@ import tfvae
 from tfvae.common.errors import InputError
 from tfvae.common.seeds import stateless_seed
 from tfvae.distributions.factorial import SMALLEST_STDDEV
-from tfvae.inference import gradient_variance as gradients
-from tfvae.inference.gradient_variance import gradient_draws, gradient_variance
+from tfvae.inference import gradient_draws, gradient_noise, gradient_variance
 from tfvae.objectives import ELBO, IWAE
 
 IMAGE_SHAPE = (2, 2, 1)
@@ -94,7 +93,7 @@ def test_standard_errors_are_those_of_repetition(monkeypatch):
         for _ in range(num_draws):
             yield {"encoder": 0.5 + stddev * numbers.normal(size=12)}
 
-    monkeypatch.setattr(gradients, "gradient_draws", normal_draws)
+    monkeypatch.setattr(gradient_noise, "gradient_draws", normal_draws)
     repetitions = np.array(
         [gradient_variance(None, None, num_draws=60)["encoder"] for _ in range(300)]
     )
@@ -164,7 +163,7 @@ def test_doubly_reparameterized_gradient_of_the_posterior_has_no_noise(num_sampl
 
 def test_gradient_without_noise_has_no_variance(monkeypatch):
     gradient = np.array([1e6, -3.0, 1e-3], np.float32)
-    monkeypatch.setattr(gradients, "gradient_draws", lambda *_: 10 * [{"encoder": gradient}])
+    monkeypatch.setattr(gradient_noise, "gradient_draws", lambda *_: 10 * [{"encoder": gradient}])
     variance = gradient_variance(None, None, num_draws=10)["encoder"]
     assert variance.total == variance.mean == variance.total_standard_error == 0
     assert variance.signal_to_noise == np.inf

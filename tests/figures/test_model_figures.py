@@ -2,13 +2,13 @@ import keras
 import matplotlib
 import numpy as np
 import pytest
+from figure_checks import assert_nothing_overlaps_or_is_cut, history
 from matplotlib import pyplot
 from matplotlib.text import Text
 
-from tfvae import networks
+from tfvae import figures, networks
 from tfvae.common.errors import InputError
-from tfvae.figures import plots
-from tfvae.figures.layout import WIDTH
+from tfvae.figures.drawing import WIDTH
 from tfvae.vae import VAE
 
 SHAPES = [(28, 28, 1), (28, 20, 1), (17, 23, 3)]
@@ -43,19 +43,6 @@ def as_pixels(images):
     return np.broadcast_to(images, (*images.shape[:-1], 3))
 
 
-def assert_nothing_overlaps_or_is_cut(figure):
-    figure.draw_without_rendering()
-    tight = figure.get_tightbbox()
-    assert tight.x0 >= -0.01
-    assert tight.y0 >= -0.01
-    assert tight.x1 <= figure.get_figwidth() + 0.01
-    assert tight.y1 <= figure.get_figheight() + 0.01
-    boxes = [axes.get_tightbbox() for axes in figure.axes]
-    for i, box in enumerate(boxes):
-        for other in boxes[:i]:
-            assert not box.shrunk(0.99, 0.99).overlaps(other.shrunk(0.99, 0.99))
-
-
 def assert_pictures_are_undistorted(figure):
     for axes in figure.axes:
         for picture in axes.images:
@@ -67,7 +54,7 @@ def assert_pictures_are_undistorted(figure):
 @pytest.mark.parametrize("image_shape", SHAPES)
 def test_samples_are_those_of_the_model(image_shape):
     vae = small_vae(image_shape)
-    figure = plots.samples(vae, count=6, seed=3)
+    figure = figures.samples(vae, count=6, seed=3)
     probabilities, binary = (drawn_images(axes, image_shape) for axes in figure.axes)
     np.testing.assert_array_equal(
         probabilities.reshape(-1, *image_shape[:2], 3),
@@ -87,7 +74,7 @@ def test_binary_samples_are_of_the_latents_of_the_probabilities():
     for layer in vae.decoder.layers:
         layer.set_weights([30.0 * weight for weight in layer.get_weights()])
     probabilities, binary = (
-        drawn_images(axes, (28, 28, 1)) / 255.0 for axes in plots.samples(vae, count=8).axes
+        drawn_images(axes, (28, 28, 1)) / 255.0 for axes in figures.samples(vae, count=8).axes
     )
     certain = (probabilities < 0.001) | (probabilities > 0.999)
     assert certain.mean() > 0.5
@@ -97,7 +84,7 @@ def test_binary_samples_are_of_the_latents_of_the_probabilities():
 
 def test_samples_refuse_a_count_of_zero():
     with pytest.raises(InputError, match="0"):
-        plots.samples(small_vae(), count=0)
+        figures.samples(small_vae(), count=0)
 
 
 @pytest.mark.parametrize("image_shape", SHAPES)
@@ -105,7 +92,7 @@ def test_samples_refuse_a_count_of_zero():
 def test_reconstructions_stand_under_their_images(image_shape, count, blocks):
     vae = small_vae(image_shape)
     images = random_images(count, image_shape)
-    figure = plots.reconstructions(vae, images)
+    figure = figures.reconstructions(vae, images)
     assert len(figure.axes) == blocks
     drawn = np.concatenate([drawn_images(axes, image_shape) for axes in figure.axes], axis=1)
     np.testing.assert_array_equal(drawn[0, :count], as_pixels(images))
@@ -121,15 +108,15 @@ def test_reconstructions_stand_under_their_images(image_shape, count, blocks):
 
 def test_reconstructions_refuse_what_cannot_be_drawn():
     with pytest.raises(InputError, match="255"):
-        plots.reconstructions(small_vae(), np.full((2, 28, 28, 1), 255.0))
-    with pytest.raises(InputError, match="at least 1 column; got 0"):
-        plots.reconstructions(small_vae(), random_images(2), columns=0)
+        figures.reconstructions(small_vae(), np.full((2, 28, 28, 1), 255.0))
+    with pytest.raises(InputError, match="columns must be an integer of at least 1; got 0"):
+        figures.reconstructions(small_vae(), random_images(2), columns=0)
 
 
 @pytest.mark.parametrize("image_shape", SHAPES)
 def test_latent_plane_decodes_the_quantiles_of_the_prior(image_shape):
     vae = small_vae(image_shape, latent_dim=2)
-    figure = plots.latent_plane(vae, steps=5)
+    figure = figures.latent_plane(vae, steps=5)
     (axes,) = figure.axes
     drawn = drawn_images(axes, image_shape, padding=0)
     # Quantiles of N(0, 1) at 0.1, 0.3, 0.5, 0.7, 0.9: from a table.
@@ -150,7 +137,7 @@ def test_latent_plane_shows_posterior_means_by_class(classes):
     vae = small_vae(latent_dim=2)
     images = random_images(600)
     labels = np.array([f"class {i % classes:02}" for i in range(600)])
-    figure = plots.latent_plane(vae, images, labels)
+    figure = figures.latent_plane(vae, images, labels)
     means = np.asarray(vae.encode(images).mean())
     scatters = figure.axes[1].collections
     assert [scatter.get_label() for scatter in scatters] == sorted(set(labels))
@@ -158,8 +145,8 @@ def test_latent_plane_shows_posterior_means_by_class(classes):
         np.testing.assert_allclose(
             scatter.get_offsets(), means[labels == scatter.get_label()], atol=1e-5
         )
-    colours = {tuple(scatter.get_facecolor()[0]) for scatter in scatters}
-    assert len(colours) == classes
+    colors = {tuple(scatter.get_facecolor()[0]) for scatter in scatters}
+    assert len(colors) == classes
     names = {text.get_text() for text in figure.axes[1].texts}
     assert names == set(labels)
     assert figure.axes[1].get_aspect() == 1.0
@@ -171,7 +158,7 @@ def test_latent_plane_without_labels_shows_every_posterior_mean_inside_the_axes(
     encoder_output = vae.encoder.layers[-1]
     kernel, bias = encoder_output.get_weights()
     encoder_output.set_weights([20.0 * kernel, bias])
-    figure = plots.latent_plane(vae, random_images(20))
+    figure = figures.latent_plane(vae, random_images(20))
     (scatter,) = figure.axes[1].collections
     offsets = np.asarray(scatter.get_offsets())
     assert offsets.shape == (20, 2)
@@ -181,9 +168,9 @@ def test_latent_plane_without_labels_shows_every_posterior_mean_inside_the_axes(
 
 def test_latent_plane_refuses_other_dimensions_and_other_labels():
     with pytest.raises(InputError, match="2 latent dimensions; this one has 4"):
-        plots.latent_plane(small_vae(latent_dim=4))
+        figures.latent_plane(small_vae(latent_dim=4))
     with pytest.raises(InputError, match=r"shape \[3\]; got \[2\]"):
-        plots.latent_plane(small_vae(latent_dim=2), random_images(3), [0, 1])
+        figures.latent_plane(small_vae(latent_dim=2), random_images(3), [0, 1])
 
 
 def closed_form_kl(vae, images):
@@ -196,7 +183,7 @@ def closed_form_kl(vae, images):
 def test_traversals_move_one_dimension_at_a_time_the_most_active_first(image_shape, latent_dim):
     vae = small_vae(image_shape, latent_dim)
     images = random_images(50, image_shape)
-    figure = plots.latent_traversals(vae, images, dimensions=3, steps=5)
+    figure = figures.latent_traversals(vae, images, dimensions=3, steps=5)
     (axes,) = figure.axes
     drawn = drawn_images(axes, image_shape).astype(int)
     kl = closed_form_kl(vae, images).mean(axis=0)
@@ -219,8 +206,8 @@ def test_traversals_move_one_dimension_at_a_time_the_most_active_first(image_sha
 @pytest.mark.parametrize("latent_dim", [1, 5, 60])
 def test_bars_are_the_mean_kl_of_each_dimension_the_largest_first(latent_dim):
     vae = small_vae(latent_dim=latent_dim)
-    images = random_images(plots.IMAGES_PER_ENCODING + 8)
-    figure = plots.kl_per_dimension(vae, images)
+    images = random_images(512 + 8)
+    figure = figures.kl_per_dimension(vae, images)
     kl = closed_form_kl(vae, images)
     heights = [bar.get_height() for bar in figure.axes[0].patches]
     np.testing.assert_allclose(heights, np.sort(kl.mean(axis=0))[::-1], rtol=1e-4)
@@ -236,145 +223,7 @@ def test_bars_are_the_mean_kl_of_each_dimension_the_largest_first(latent_dim):
 
 def test_kl_needs_an_image():
     with pytest.raises(InputError, match="at least one"):
-        plots.kl_per_dimension(small_vae(), random_images(0))
-
-
-def history(epochs):
-    epoch = np.arange(1, epochs + 1)
-    elbo = -90.0 - 500.0 * np.exp(-epoch / 1.5)
-    kl = 25.0 * (1.0 - np.exp(-epoch / 3.0))
-    validation = elbo - 2.0 - 0.01 * (epoch - 30.0).clip(0.0) ** 2
-    return {
-        "epoch": epoch,
-        "loss": -elbo,
-        "elbo": elbo,
-        "reconstruction": elbo + kl,
-        "kl": kl,
-        "val_elbo": validation,
-        "val_reconstruction": validation + kl,
-        "val_kl": kl,
-        "beta": ["constant"] * epochs,
-    }
-
-
-def curve(axes, label):
-    (line,) = [line for line in axes.lines if line.get_label() == label]
-    return np.asarray(line.get_xdata()), np.asarray(line.get_ydata())
-
-
-@pytest.mark.parametrize("epochs", [1, 2, 5, 50])
-def test_curves_are_the_columns_of_the_history(epochs):
-    columns = history(epochs)
-    figure = plots.training_curves(columns)
-    names = ["elbo", "reconstruction", "kl"]
-    assert [axes.get_title(loc="left") for axes in figure.axes] == ["ELBO", "reconstruction", "KL"]
-    for axes, name in zip(figure.axes, names, strict=True):
-        for label, prefix in (("training", ""), ("validation", "val_")):
-            x, y = curve(axes, label)
-            np.testing.assert_array_equal(x, columns["epoch"])
-            np.testing.assert_array_equal(y, columns[prefix + name])
-        assert axes.get_ylabel() == "nats per image"
-    assert_nothing_overlaps_or_is_cut(figure)
-
-
-def test_best_validation_epoch_is_marked_on_every_panel():
-    columns = history(50)
-    best = int(np.argmax(columns["val_elbo"]))
-    assert best != np.argmax(columns["elbo"])
-    figure = plots.training_curves(columns)
-    for axes in figure.axes:
-        (mark,) = [
-            line for line in axes.lines if line.get_linestyle() == ":" and len(line.get_xdata())
-        ]
-        assert list(mark.get_xdata()) == [best + 1, best + 1]
-    legend = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
-    assert legend == [
-        "training",
-        "validation",
-        f"best: epoch {best + 1} (${columns['val_elbo'][best]:.2f}$)",
-    ]
-
-
-def test_an_objective_other_than_the_elbo_is_drawn_and_chooses_the_epoch():
-    columns = history(50)
-    columns["loss"] = 4.0 - columns["elbo"] / 2
-    columns["val_loss"] = 5.0 + 0.1 * np.abs(columns["epoch"] - 20.0)
-    assert np.argmax(columns["val_elbo"]) != 19
-    figure = plots.training_curves(columns, monitor="val_loss")
-    titles = [axes.get_title(loc="left") for axes in figure.axes]
-    assert titles == ["objective", "ELBO", "reconstruction", "KL"]
-    np.testing.assert_array_equal(curve(figure.axes[0], "training")[1], -columns["loss"])
-    np.testing.assert_array_equal(curve(figure.axes[0], "validation")[1], -columns["val_loss"])
-    np.testing.assert_array_equal(curve(figure.axes[1], "validation")[1], columns["val_elbo"])
-    legend = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
-    assert legend[-1] == "best: epoch 20 ($-5.00$)"
-    assert_nothing_overlaps_or_is_cut(figure)
-
-
-def test_first_epochs_do_not_flatten_the_rest_and_are_counted():
-    columns = history(50)
-    axes = plots.training_curves(columns).axes[0]
-    low, high = axes.get_ylim()
-    assert low > -150.0
-    assert low < columns["val_elbo"].max() < high
-    off = int((np.minimum(columns["elbo"], columns["val_elbo"]) < low).sum())
-    assert off > 0
-    assert axes.get_title(loc="right") == f"{off} epochs off the axis"
-    assert plots.training_curves(history(2)).axes[0].get_title(loc="right") == ""
-
-
-def test_keras_history_without_validation_and_epochs_is_drawn():
-    columns = {name: list(history(4)[name]) for name in ("elbo", "kl", "loss")}
-    figure = plots.training_curves(columns)
-    assert [axes.get_title(loc="left") for axes in figure.axes] == ["ELBO", "KL"]
-    np.testing.assert_array_equal(curve(figure.axes[0], "training")[0], [1, 2, 3, 4])
-    legend = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
-    assert legend[0] == "training"
-    assert legend[1].startswith("best: epoch 4")
-    assert_nothing_overlaps_or_is_cut(figure)
-
-
-def test_epochs_without_a_finite_value_are_left_out_and_the_others_marked():
-    columns = history(20)
-    columns["val_elbo"][np.arange(20) % 5 != 4] = np.nan
-    columns["elbo"][0] = -np.inf
-    axes = plots.training_curves(columns).axes[0]
-    x, y = curve(axes, "validation")
-    np.testing.assert_array_equal(x, [5, 10, 15, 20])
-    np.testing.assert_array_equal(y, columns["val_elbo"][4::5])
-    assert [line.get_marker() for line in axes.lines if line.get_label() == "validation"] == ["o"]
-    assert curve(axes, "training")[0][0] == 2
-    assert np.isfinite(axes.get_ylim()).all()
-
-
-def test_a_diverged_run_is_still_drawn_and_says_so():
-    columns = history(3)
-    columns["val_elbo"] = columns["elbo"] = np.full(3, np.nan)
-    figure = plots.training_curves(columns)
-    assert [text.get_text() for text in figure.axes[0].texts] == ["no finite value"]
-    assert len(curve(figure.axes[2], "training")[0]) == 3
-    assert_nothing_overlaps_or_is_cut(figure)
-
-
-@pytest.mark.parametrize(
-    ("columns", "message"),
-    [
-        ({}, r"columns \[\]"),
-        ({"elbo": []}, "'elbo': 0"),
-        ({"loss": [1.0]}, "column 'elbo'.*'loss'"),
-        ({"elbo": [1.0, 2.0], "kl": [1.0]}, "'elbo': 2, 'kl': 1"),
-    ],
-)
-def test_a_history_without_epochs_is_refused(columns, message):
-    with pytest.raises(InputError, match=message):
-        plots.training_curves(columns)
-
-
-def test_what_was_monitored_must_be_there_and_known():
-    with pytest.raises(InputError, match="must have a column 'loss'"):
-        plots.training_curves({"elbo": [1.0]}, monitor="val_loss")
-    with pytest.raises(InputError, match="monitor must be one of val_elbo, val_loss; got 'kl'"):
-        plots.training_curves(history(2), monitor="kl")
+        figures.kl_per_dimension(small_vae(), random_images(0))
 
 
 def test_every_figure_is_readable_and_touches_no_global_state():
@@ -382,12 +231,12 @@ def test_every_figure_is_readable_and_touches_no_global_state():
     vae = small_vae(latent_dim=2)
     images = random_images(12)
     for figure in (
-        plots.samples(vae, count=4),
-        plots.reconstructions(vae, images),
-        plots.latent_plane(vae, images, np.arange(12) % 3),
-        plots.latent_traversals(vae, images),
-        plots.kl_per_dimension(vae, images),
-        plots.training_curves(history(30)),
+        figures.samples(vae, count=4),
+        figures.reconstructions(vae, images),
+        figures.latent_plane(vae, images, np.arange(12) % 3),
+        figures.latent_traversals(vae, images),
+        figures.kl_per_dimension(vae, images),
+        figures.training_curves(history(30)),
     ):
         sizes = [text.get_fontsize() for text in figure.findobj(Text) if text.get_text()]
         assert min(sizes) >= 8

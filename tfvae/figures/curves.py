@@ -1,0 +1,154 @@
+"""Curves: of training over the epochs, and of the estimates of log p(x) over their samples."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from tfvae.common.checks import check_choice
+from tfvae.common.errors import InputError
+from tfvae.figures.drawing import (
+    GRAY,
+    PALETTE,
+    PANEL_TITLE_SIZE,
+    hide_frame,
+    new_figure,
+    robust_limits,
+)
+from tfvae.inference import Bounds
+
+
+def training_curves(history: Mapping[str, Sequence[float]], *, monitor: str = "val_elbo") -> Figure:
+    """Draws the ELBO and its two terms over the epochs, for training and validation.
+
+    Early epochs far off the rest lie beyond the axes, which say how many they are. Values that are
+    not finite, as in epochs without validation, are left out.
+
+    Args:
+        history: Columns of equal length, as in `history.csv` or Keras's `History.history`: `elbo`,
+            and where there are any `loss`, `reconstruction`, `kl`, and the same with `val_`, in
+            nats per image, and `epoch` (1, 2, ... where missing). Others are ignored.
+        monitor: What the best epoch was chosen by: `"val_elbo"`, or `"val_loss"` for an objective
+            other than the ELBO, which is then drawn, too.
+
+    Returns:
+        A figure with one panel for each of them, and the best epoch marked, by the training's own
+        values where there are none of a validation.
+    """
+    check_choice("monitor", monitor, ("val_elbo", "val_loss"))
+    titles = {"elbo": "ELBO", "reconstruction": "reconstruction", "kl": "KL"}
+    if monitor == "val_loss":
+        titles = {"loss": "objective", **titles}
+    first = next(iter(titles))
+    drawn = {"epoch", *titles, *(f"val_{name}" for name in titles)}
+    columns = {
+        # What is maximized is the loss with the other sign.
+        name: (-1 if name.endswith("loss") else 1) * np.asarray(values, np.float64)
+        for name, values in history.items()
+        if name in drawn
+    }
+    lengths = {name: len(values) for name, values in columns.items()}
+    if lengths.get(first, 0) == 0 or len(set(lengths.values())) > 1:
+        raise InputError(
+            f"a training history must have a column {first!r}, at least one epoch, and columns of "
+            f"equal length; got columns {list(history)} with lengths {lengths}"
+        )
+    epochs = columns.get("epoch", np.arange(1, lengths[first] + 1))
+    deciding = columns.get(monitor, columns[first])
+    if not np.isfinite(deciding).any():
+        deciding = columns[first]
+    deciding = np.where(np.isfinite(deciding), deciding, -np.inf)
+    best = int(np.argmax(deciding)) if np.isfinite(deciding).any() else None
+    panels = [name for name in titles if name in columns]
+    num_rows = max(len(panels) - 1, 1)
+    figure = new_figure(height=4.4 if num_rows < 3 else 5.4)
+    grid = figure.add_gridspec(num_rows, 5)
+    for row, name in enumerate(panels):
+        place = grid[:, :3] if row == 0 else grid[row - 1, 3:]
+        axes = figure.add_subplot(place if len(panels) > 1 else grid[:, :])
+        curves = {"training": columns[name], "validation": columns.get(f"val_{name}")}
+        _draw_over_epochs(axes, epochs, curves, best)
+        axes.set_title(titles[name], loc="left", fontsize=PANEL_TITLE_SIZE)
+        axes.set_ylabel("nats per image")
+        if row in (0, len(panels) - 1):
+            axes.set_xlabel("epoch")
+    if best is not None:
+        label = f"best: epoch {epochs[best]:g} (${deciding[best]:.2f}$)"
+        figure.axes[0].plot([], [], color=GRAY, linestyle=":", label=label)
+    if figure.axes[0].get_legend_handles_labels()[0]:
+        figure.axes[0].legend(loc="best", edgecolor="none")
+    figure.suptitle("Training")
+    return figure
+
+
+def _draw_over_epochs(
+    axes: Axes, epochs: np.ndarray, curves: Mapping[str, np.ndarray | None], best: int | None
+) -> None:
+    """Draws curves by label, says how many epochs lie off the axis, and marks the best one."""
+    hide_frame(axes)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
+    curves = {label: y for label, y in curves.items() if y is not None and np.isfinite(y).any()}
+    if not curves:
+        axes.set(xticks=[], yticks=[])
+        axes.text(0.5, 0.5, "no finite value", transform=axes.transAxes, ha="center", color=GRAY)
+        return
+    for (label, values), color in zip(curves.items(), PALETTE, strict=False):
+        drawn = np.isfinite(values)
+        # A line alone hides single points, and where values are missing.
+        marker = "o" if drawn.sum() < 15 or not drawn.all() else None
+        style = {"color": color, "label": label, "marker": marker, "markersize": 3.5}
+        axes.plot(epochs[drawn], values[drawn], **style)
+    values = np.stack(list(curves.values()))
+    at_best = values[:, [] if best is None else [best]]
+    finite = np.isfinite(values)
+    low, high = robust_limits(values[finite], keep=at_best[np.isfinite(at_best)])
+    axes.set_ylim(low, high)
+    if best is not None:
+        axes.axvline(epochs[best], color=GRAY, linestyle=":")
+    is_outside = finite & ((values < low) | (values > high))
+    if count := int(is_outside.any(axis=0).sum()):
+        note = f"{count} epoch{'s' if count > 1 else ''} off the axis"
+        axes.set_title(note, loc="right", fontsize=8, color=GRAY)
+
+
+def likelihood_bounds(bounds: Mapping[str, Bounds], *, num_steps: int = 500) -> Figure:
+    """Draws estimates of log p(x) against their number of samples: why an encoder is wanted.
+
+    Args:
+        bounds: By method, as `tfvae.inference.bounds_by_num_samples` gives them.
+        num_steps: The temperatures of `annealed`, for its name.
+
+    Returns:
+        A figure with a line per method and bars of two standard errors; the right panel leaves out
+        the range of the naive estimate.
+    """
+    styles = {
+        "prior": (r"prior: $z \sim p(Z)$", PALETTE[1], "s"),
+        "importance": (r"importance: $z \sim q(Z \mid x)$", PALETTE[0], "o"),
+        "annealed": (f"annealed: chains of {num_steps} temperatures", PALETTE[2], "^"),
+    }
+    figure = new_figure(height=4.2, width=9.0)
+    panels = figure.subplots(1, 2)
+    for axes in panels:
+        for method, bound in bounds.items():
+            style = dict(zip(("label", "color", "marker"), styles[method], strict=True))
+            errors = 2 * np.nan_to_num(bound.standard_error, posinf=0.0)
+            axes.errorbar(*bound[:2], yerr=errors, capsize=3, **style)
+        axes.set_xscale("log")
+        axes.set_xlabel("samples (annealed: chains) per image")
+        hide_frame(axes)
+        axes.grid(alpha=0.3)
+    # Beside the naive estimate, the others look like one flat line.
+    close = [bound.mean for method, bound in bounds.items() if method != "prior"]
+    if close:
+        low, high = np.min(np.concatenate(close)), np.max(np.concatenate(close))
+        margin = 0.1 * (high - low) or 1.0
+        panels[1].set_ylim(low - margin, high + margin)
+    panels[0].set_ylabel(r"mean estimate of $\log p(x)$ in nats")
+    panels[0].set_title("all estimates")
+    panels[1].set_title("the best, enlarged")
+    panels[0].legend(frameon=False)
+    figure.suptitle("Lower bounds on the log-likelihood")
+    return figure
