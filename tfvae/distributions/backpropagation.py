@@ -3,9 +3,7 @@
 from collections.abc import Callable
 
 import tensorflow as tf
-import tensorflow_probability as tfp
-
-tfd = tfp.distributions
+from tensorflow_probability import distributions as tfd
 
 
 def with_gradient_times(latents: tf.Tensor, weights: Callable[[], tf.Tensor]) -> tf.Tensor:

@@ -4,8 +4,7 @@ import math
 
 import tensorflow as tf
 import tensorflow_probability as tfp
-
-tfd = tfp.distributions
+from tensorflow_probability import distributions as tfd
 
 SMALLEST_STDDEV = 1e-6
 """Added to every standard deviation, so that its logarithm and its inverse stay finite."""

@@ -8,7 +8,23 @@ Example:
     >>> tfvae.figures.save_figure(figure, "samples.png")
 """
 
+from typing import TYPE_CHECKING
+
 import lazy_loader
+
+if TYPE_CHECKING:
+    from tfvae.figures.curves import likelihood_bounds as likelihood_bounds
+    from tfvae.figures.curves import training_curves as training_curves
+    from tfvae.figures.drawing import image_grid as image_grid
+    from tfvae.figures.drawing import save_figure as save_figure
+    from tfvae.figures.model_figures import kl_per_dimension as kl_per_dimension
+    from tfvae.figures.model_figures import latent_plane as latent_plane
+    from tfvae.figures.model_figures import latent_traversals as latent_traversals
+    from tfvae.figures.model_figures import reconstructions as reconstructions
+    from tfvae.figures.model_figures import samples as samples
+    from tfvae.figures.tensorboard import ImageSummaries as ImageSummaries
+    from tfvae.figures.tensorboard import LatentSummaries as LatentSummaries
+    from tfvae.figures.tensorboard import tensorboard_callbacks as tensorboard_callbacks
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,

@@ -68,7 +68,8 @@ def training_curves(history: Mapping[str, Sequence[float]], *, monitor: str = "v
     for row, name in enumerate(panels):
         place = grid[:, :3] if row == 0 else grid[row - 1, 3:]
         axes = figure.add_subplot(place if len(panels) > 1 else grid[:, :])
-        curves = {"training": columns[name], "validation": columns.get(f"val_{name}")}
+        places = {"training": name, "validation": f"val_{name}"}
+        curves = {label: columns[key] for label, key in places.items() if key in columns}
         _draw_over_epochs(axes, epochs, curves, best)
         axes.set_title(titles[name], loc="left", fontsize=PANEL_TITLE_SIZE)
         axes.set_ylabel("nats per image")
@@ -84,12 +85,12 @@ def training_curves(history: Mapping[str, Sequence[float]], *, monitor: str = "v
 
 
 def _draw_over_epochs(
-    axes: Axes, epochs: np.ndarray, curves: Mapping[str, np.ndarray | None], best: int | None
+    axes: Axes, epochs: np.ndarray, curves: Mapping[str, np.ndarray], best: int | None
 ) -> None:
     """Draws curves by label, says how many epochs lie off the axis, and marks the best one."""
     hide_frame(axes)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
-    curves = {label: y for label, y in curves.items() if y is not None and np.isfinite(y).any()}
+    curves = {label: values for label, values in curves.items() if np.isfinite(values).any()}
     if not curves:
         axes.set(xticks=[], yticks=[])
         axes.text(0.5, 0.5, "no finite value", transform=axes.transAxes, ha="center", color=GRAY)
@@ -97,9 +98,9 @@ def _draw_over_epochs(
     for (label, values), color in zip(curves.items(), PALETTE, strict=False):
         drawn = np.isfinite(values)
         # A line alone hides single points, and where values are missing.
-        marker = "o" if drawn.sum() < 15 or not drawn.all() else None
-        style = {"color": color, "label": label, "marker": marker, "markersize": 3.5}
-        axes.plot(epochs[drawn], values[drawn], **style)
+        marker = "o" if drawn.sum() < 15 or not drawn.all() else ""
+        (line,) = axes.plot(epochs[drawn], values[drawn], color=color, label=label)
+        line.set(marker=marker, markersize=3.5)
     values = np.stack(list(curves.values()))
     at_best = values[:, [] if best is None else [best]]
     finite = np.isfinite(values)

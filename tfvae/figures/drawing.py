@@ -13,6 +13,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from numpy.typing import ArrayLike
 
 from tfvae.common.checks import check_integer
@@ -27,7 +28,7 @@ DOTS_PER_INCH = 150
 
 # Accessible to the color-blind: Petroff, "Accessible Color Sequences for Data Visualization",
 # 2021, arXiv:2107.02270.
-PALETTE: Sequence[str] = matplotlib.color_sequences["petroff10"]
+PALETTE = matplotlib.color_sequences["petroff10"]
 GRAY = "0.45"
 
 PANEL_TITLE_SIZE = 11
@@ -111,9 +112,9 @@ def pair_rows(images: np.ndarray, reconstructions: np.ndarray, columns: int) -> 
 
 def new_figure(*, height: float, width: float = WIDTH) -> Figure:
     """An empty figure of a size in inches, which leaves no gaps between axes of fixed aspect."""
-    figure = Figure(figsize=(width, height), layout="compressed")
+    layout = ConstrainedLayoutEngine(compress=True, w_pad=_MARGIN, h_pad=_MARGIN)
+    figure = Figure(figsize=(width, height), layout=layout)
     FigureCanvasAgg(figure)
-    figure.get_layout_engine().set(w_pad=_MARGIN, h_pad=_MARGIN)
     return figure
 
 

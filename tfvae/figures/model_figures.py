@@ -211,7 +211,7 @@ def _draw_posterior_means(axes: Axes, means: np.ndarray, labels: ArrayLike | Non
         axes.add_patch(Circle((0, 0), deviations, fill=False, ec="0.8", lw=0.8, zorder=0))
     size = float(np.clip(4000 / len(means), 2.0, 16.0))
     if labels is None:
-        axes.scatter(*means.T, s=size, color=PALETTE[0], alpha=0.6, linewidths=0)
+        axes.scatter(means[:, 0], means[:, 1], s=size, color=PALETTE[0], alpha=0.6, linewidths=0)
     else:
         labels = check_labels(labels, len(means))
         classes = np.unique(labels)
@@ -221,9 +221,9 @@ def _draw_posterior_means(axes: Axes, means: np.ndarray, labels: ArrayLike | Non
             else matplotlib.colormaps["viridis"](np.linspace(0.0, 1.0, len(classes)))
         )
         for name, color in zip(classes, colors, strict=False):
-            members = means[labels == name]
-            axes.scatter(*members.T, s=size, color=color, alpha=0.6, linewidths=0, label=str(name))
-            center = np.median(members, axis=0)
+            x, y = means[labels == name].T
+            axes.scatter(x, y, s=size, color=color, alpha=0.6, linewidths=0, label=str(name))
+            center = float(np.median(x)), float(np.median(y))
             text = axes.text(*center, str(name), color=color, ha="center", va="center")
             outline = patheffects.withStroke(linewidth=3, foreground="white")
             text.set(weight="bold", size=12, path_effects=[outline])

@@ -10,7 +10,6 @@ import keras
 import numpy as np
 import tensorflow as tf
 from google.protobuf import text_format
-from numpy.typing import ArrayLike
 from tensorboard.plugins import projector
 
 from tfvae.common.checks import check_integer
@@ -22,7 +21,7 @@ from tfvae.inference.batched_estimates import encode_in_batches
 
 
 def tensorboard_callbacks(
-    log_dir: str | os.PathLike, images: ArrayLike, labels: ArrayLike | None = None
+    log_dir: str | os.PathLike, images: np.ndarray, labels: np.ndarray | None = None
 ) -> list[keras.callbacks.Callback]:
     """Callbacks that write what TensorBoard shows best of a VAE.
 
@@ -114,7 +113,7 @@ class ImageSummaries(_Summaries):
     def __init__(
         self,
         log_dir: str | os.PathLike,
-        images: ArrayLike,
+        images: np.ndarray,
         every: int = 1,
         num_samples: int = 64,
         seed: int = 0,
@@ -156,8 +155,8 @@ class LatentSummaries(_Summaries):
     def __init__(
         self,
         log_dir: str | os.PathLike,
-        images: ArrayLike,
-        labels: ArrayLike | None = None,
+        images: np.ndarray,
+        labels: np.ndarray | None = None,
         every: int = 1,
     ):
         super().__init__(log_dir, images, every)

@@ -16,14 +16,13 @@ from typing import NamedTuple
 
 import tensorflow as tf
 import tensorflow_probability as tfp
+from tensorflow_probability import distributions as tfd
 
 from tfvae.common.checks import check_choice, check_integer
 from tfvae.common.seeds import stateless_seed
 from tfvae.distributions import importance
 from tfvae.inference.batched_estimates import estimate_in_batches, latents_per_pass
 from tfvae.vae import VAE
-
-tfd = tfp.distributions
 
 _NUM_LEAPFROG_STEPS = 10
 _TARGET_ACCEPTANCE_RATE = 0.65
@@ -104,15 +103,16 @@ def sandwich(
     forward, backward = estimate_in_batches(
         vae, images, num_samples, chain_seed, estimate, per_image=latents, verbose=verbose
     )
-    bounds = (
-        importance.log_mean(forward, num_samples),
-        importance.standard_error(forward, num_samples),
+    cast = functools.partial(tf.cast, dtype=vae.distribution_dtype)
+    return Sandwich(
+        images=images,
+        latents=latents,
+        lower=cast(importance.log_mean(forward, num_samples)),
+        lower_standard_error=cast(importance.standard_error(forward, num_samples)),
         # The weights of the way back have the expectation 1 / p(x).
-        -importance.log_mean(backward, num_samples),
-        importance.standard_error(backward, num_samples),
+        upper=-cast(importance.log_mean(backward, num_samples)),
+        upper_standard_error=cast(importance.standard_error(backward, num_samples)),
     )
-    dtype = vae.distribution_dtype
-    return Sandwich(images, latents, *(tf.cast(numbers, dtype) for numbers in bounds))
 
 
 def annealed_weights(

@@ -1,23 +1,21 @@
 """Estimates for many images and samples, in batches of bounded memory, with a progress bar."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
-import tensorflow_probability as tfp
 from numpy.typing import ArrayLike
 from rich.console import Console
 from rich.progress import Progress
+from tensorflow_probability import distributions as tfd
 
 from tfvae.common.errors import InputError
 from tfvae.common.images import check_binary_images
 from tfvae.common.seeds import stateless_seed
 from tfvae.vae import VAE
-
-tfd = tfp.distributions
 
 # Measured on two cores: larger passes leave the cache, smaller ones wait for each operation.
 _LOGITS_PER_PASS = 1_600_000
@@ -53,11 +51,12 @@ def estimate_in_batches(
     num_batches = int(images.cardinality()) if is_dataset else 1
     latents = latents_per_pass(vae)
     size = max(1, min(_IMAGES_PER_BATCH, latents), latents // num_samples)
-    results, row = [], 0
+    results: list[Any] = []
+    row = 0
     is_shown = is_dataset if verbose is None else verbose
     with Progress(console=Console(stderr=True), disable=not is_shown) as progress:
         task = progress.add_task("estimating", total=num_batches if num_batches >= 0 else None)
-        for batch in _batches(images, vae.image_shape):
+        for batch in _batches(vae, images):
             for start in range(0, batch.shape[0], size):
                 part = tf.cast(batch[start : start + size], vae.distribution_dtype)
                 more = () if per_image is None else (per_image[row : row + len(part)],)
@@ -84,14 +83,14 @@ def _concatenate(parts):
     )
 
 
-def _batches(images, image_shape) -> Iterator[tf.Tensor]:
+def _batches(vae, images):
     if not isinstance(images, tf.data.Dataset):
-        yield check_binary_images(images, image_shape)
+        yield check_binary_images(images, vae.image_shape)
         return
     batch = None
     for batch in images:
         if isinstance(batch, tuple):
             batch = keras.utils.unpack_x_y_sample_weight(batch)[0]
-        yield check_binary_images(batch, image_shape)
+        yield check_binary_images(batch, vae.image_shape)
     if batch is None:
         raise InputError("the data set of images is empty: give at least one batch")

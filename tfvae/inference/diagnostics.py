@@ -7,13 +7,12 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 from numpy.typing import ArrayLike
+from tensorflow_probability import distributions as tfd
 
 from tfvae.common.checks import check_integer
 from tfvae.common.seeds import stateless_seed
 from tfvae.inference.marginal_likelihood import evidence
 from tfvae.vae import VAE
-
-tfd = tfp.distributions
 
 # A latent dimension is active if the variance of its posterior mean over images is above this.
 _ACTIVE_VARIANCE = 0.01
@@ -77,7 +76,7 @@ def active_units(posterior: tfd.Distribution) -> tf.Tensor:
     return tf.math.reduce_variance(posterior.mean(), axis=0) > _ACTIVE_VARIANCE
 
 
-def bits_per_dimension(log_likelihood: ArrayLike, image_shape: tuple[int, int, int]) -> tf.Tensor:
+def bits_per_dimension(log_likelihood: ArrayLike, image_shape: tuple[int, ...]) -> tf.Tensor:
     """The code length of an image, -log2 p(x), divided by its number of values.
 
     Args:

@@ -1,5 +1,6 @@
 """Estimates of log p(x), each with its standard error and its effective sample size."""
 
+import functools
 import math
 import warnings
 from collections.abc import Mapping, Sequence
@@ -7,15 +8,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
-import tensorflow_probability as tfp
+from tensorflow_probability import distributions as tfd
 
 from tfvae.common.checks import check_choice, check_integer
 from tfvae.distributions import importance
 from tfvae.inference.annealing import annealed_weights
 from tfvae.inference.batched_estimates import estimate_in_batches, latents_per_pass
 from tfvae.vae import VAE
-
-tfd = tfp.distributions
 
 # One of the samples of `annealed` is a whole chain, so that far fewer are enough.
 _DEFAULT_NUM_SAMPLES = {"prior": 5000, "importance": 5000, "annealed": 64}
@@ -159,12 +158,12 @@ def log_likelihood(
         return _sum_over_samples(vae, part, proposal, num_samples, seed).weights
 
     weights = estimate_in_batches(vae, images, num_samples, seed, estimate, verbose=verbose)
+    cast = functools.partial(tf.cast, dtype=vae.distribution_dtype)
     result = Estimate(
-        importance.log_mean(weights, num_samples),
-        standard_error=importance.standard_error(weights, num_samples),
-        effective_sample_size=importance.effective_sample_size(weights),
+        cast(importance.log_mean(weights, num_samples)),
+        standard_error=cast(importance.standard_error(weights, num_samples)),
+        effective_sample_size=cast(importance.effective_sample_size(weights)),
     )
-    result = Estimate(*(tf.cast(numbers, vae.distribution_dtype) for numbers in result))
     _warn_if_uneven(result.effective_sample_size, num_samples)
     return result if diagnostics else result.log_likelihood
 
@@ -212,21 +211,21 @@ def evidence(
         gap_variance = (variance - 2 * covariance) / (num_samples - 1) + log_likelihood_error**2
         elbo_error = tf.sqrt(variance / (num_samples - 1))
         gap_error = tf.sqrt(tf.maximum(gap_variance, 0))
+    cast = functools.partial(tf.cast, dtype=vae.distribution_dtype)
     result = Evidence(
-        log_likelihood=log_likelihood,
-        log_likelihood_standard_error=log_likelihood_error,
-        effective_sample_size=importance.effective_sample_size(sums.weights),
-        elbo=reconstruction - kl,
-        elbo_standard_error=elbo_error,
-        reconstruction=reconstruction,
-        kl=kl,
-        posterior_gap=log_likelihood - (reconstruction - kl),
-        posterior_gap_standard_error=gap_error,
+        log_likelihood=cast(log_likelihood),
+        log_likelihood_standard_error=cast(log_likelihood_error),
+        effective_sample_size=cast(importance.effective_sample_size(sums.weights)),
+        elbo=cast(reconstruction - kl),
+        elbo_standard_error=cast(elbo_error),
+        reconstruction=cast(reconstruction),
+        kl=cast(kl),
+        posterior_gap=cast(log_likelihood - (reconstruction - kl)),
+        posterior_gap_standard_error=cast(gap_error),
         posterior=posterior,
     )
     _warn_if_uneven(result.effective_sample_size, num_samples)
-    dtype = vae.distribution_dtype
-    return Evidence(*(tf.cast(numbers, dtype) for numbers in result[:-1]), posterior)
+    return result
 
 
 def bounds_by_num_samples(

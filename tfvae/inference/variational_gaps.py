@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 import tensorflow_probability as tfp
+from tensorflow_probability import distributions as tfd
 
 from tfvae.common.checks import check_integer
 from tfvae.common.images import check_binary_images
@@ -13,8 +14,6 @@ from tfvae.distributions.factorial import factorial_normal
 from tfvae.inference.batched_estimates import estimate_in_batches
 from tfvae.inference.marginal_likelihood import evidence
 from tfvae.vae import VAE
-
-tfd = tfp.distributions
 
 
 class PosteriorGap(NamedTuple):
