@@ -7,7 +7,7 @@ import tensorflow_datasets as tfds
 
 
 class SyntheticBuilder(tfds.core.GeneratorBasedBuilder):
-    """Images whose values are known: `image(index)` of `SIZES[split]` records a split."""
+    """Images whose values are known: `image(index)` of `SIZES[split]` records per split."""
 
     VERSION = tfds.core.Version("1.0.0")
     SIZES: ClassVar = {"train": 50, "test": 20}
@@ -29,7 +29,7 @@ class SyntheticBuilder(tfds.core.GeneratorBasedBuilder):
         return {"image": self.image(index)}
 
 
-class SyntheticGrey(SyntheticBuilder):
+class SyntheticGray(SyntheticBuilder):
     """Every value of an image is five times its label; test's images are brighter than train's."""
 
     FEATURES: ClassVar = {
@@ -41,3 +41,12 @@ class SyntheticGrey(SyntheticBuilder):
     def record(self, index, split):
         value = 5 * index if split == "train" else 255
         return {"image": np.full((4, 3, 1), value, np.uint8), "label": index, "note": "x"}
+
+
+class SyntheticColor(SyntheticBuilder):
+    """Red is off, green at a fifth and blue full, at every pixel; there are no labels."""
+
+    FEATURES: ClassVar = {"image": tfds.features.Image(shape=(5, 7, 3))}
+
+    def image(self, index):
+        return np.full((5, 7, 3), [0, 51, 255], np.uint8)

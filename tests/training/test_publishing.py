@@ -5,7 +5,7 @@ import shutil
 import numpy as np
 import pytest
 import tensorflow as tf
-from synthetic import SyntheticGrey
+from synthetic import SyntheticGray
 
 from tfvae.common.errors import InputError
 from tfvae.training import job as training
@@ -131,7 +131,7 @@ def test_the_path_of_the_first_model_stays_here(run, tmp_path):
 
 
 def test_the_card_counts_the_images_of_the_settings(tmp_path):
-    settings = TrainingSettings(dataset=SyntheticGrey.name, data_dir=str(tmp_path))
+    settings = TrainingSettings(dataset=SyntheticGray.name, data_dir=str(tmp_path))
     fewer = settings.replace(num_validation_images=2)
     assert "45 images to train on, 5 to choose the epoch, 20 held" in publishing._data(settings)
     assert "48 images to train on, 2 to choose the epoch, 20 held" in publishing._data(fewer)

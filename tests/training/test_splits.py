@@ -4,7 +4,7 @@ from typing import ClassVar
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
-from synthetic import SyntheticBuilder, SyntheticGrey
+from synthetic import SyntheticBuilder, SyntheticGray
 
 from tfvae.common.errors import InputError
 from tfvae.datasets import describe_dataset
@@ -46,7 +46,7 @@ class SyntheticTestAlone(SyntheticBuilder):
 def grey(tmp_path_factory):
     """Settings of 50 images in train, each as bright as its label says, and 20 held out."""
     data_dir = str(tmp_path_factory.mktemp("synthetic"))
-    return TrainingSettings(dataset=SyntheticGrey.name, data_dir=data_dir, binarization="none")
+    return TrainingSettings(dataset=SyntheticGray.name, data_dir=data_dir, binarization="none")
 
 
 def values(settings, split):
@@ -70,7 +70,7 @@ def test_num_validation_images_are_those_at_the_end_of_train(grey):
 def test_num_validation_images_leave_some_to_train_on(grey):
     for count in (50, 51):
         settings = grey.replace(num_validation_images=count)
-        message = rf"must leave images to train on, of the 50 of synthetic_grey/1.0.0; got {count}"
+        message = rf"must leave images to train on, of the 50 of synthetic_gray/1.0.0; got {count}"
         for split in ("train", "validation"):
             with pytest.raises(InputError, match=message):
                 splits.load_split(settings, split)

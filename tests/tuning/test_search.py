@@ -18,7 +18,7 @@ import pytest
 import tensorflow as tf
 import tiny_search
 from PIL import Image
-from synthetic import SyntheticGrey
+from synthetic import SyntheticGray
 
 import tfvae
 from tfvae import cli, tuning
@@ -756,7 +756,7 @@ def test_trials_are_of_the_images_that_the_settings_leave(tmp_path, monkeypatch)
         given.append((hypermodel.num_images, len(list(images(1, 0))), count))
 
     monkeypatch.setattr(searching, "search", search)
-    settings = TrainingSettings(dataset=SyntheticGrey.name, data_dir=str(tmp_path))
+    settings = TrainingSettings(dataset=SyntheticGray.name, data_dir=str(tmp_path))
     for each in (settings, settings.replace(num_validation_images=2)):
         searching.search_dataset(each, SearchSpace(), SearchSettings(), tmp_path / "search")
     assert given == [(45, 45, 5), (48, 48, 2)]

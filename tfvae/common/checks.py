@@ -77,7 +77,9 @@ def check_one_of(choices: Sequence[str], **names: Any) -> None:
         check_choice(name, choice, choices)
 
 
-def suggestion(name: Any, known: Sequence[str]) -> str:
-    """What an error says of a name that is not known: the nearest one that is, or all of them."""
+def suggestion(name: Any, known: Sequence[str], otherwise: str | None = None) -> str:
+    """Suggests the nearest known name in place of an unknown one; otherwise lists all of them."""
     near = difflib.get_close_matches(str(name), known, n=1)
-    return f"did you mean {near[0]}?" if near else f"known are {', '.join(known) or 'none'}"
+    if near:
+        return f"did you mean {near[0]}?"
+    return f"known are {', '.join(known) or 'none'}" if otherwise is None else otherwise

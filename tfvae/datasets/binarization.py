@@ -1,27 +1,59 @@
-"""Intensities to binary images: sampled anew each epoch, sampled once, cut at a half, or left."""
+"""How images become binary: sampled at each epoch, sampled once, cut at a half, or left gray."""
 
+import dataclasses
 import hashlib
-from typing import Literal, get_args
+from typing import Literal
 
 import numpy as np
 import tensorflow as tf
 
 Binarization = Literal["dynamic", "fixed", "threshold", "none"]
-BINARIZATIONS: tuple[str, ...] = get_args(Binarization)
+
+
+@dataclasses.dataclass(frozen=True)
+class Binarizer:
+    """Turns stored images into what a model takes, in part when they are read, in part later.
+
+    The samples of `fixed` are a function of `seed` and the records' names alone.
+    """
+
+    binarization: Binarization
+    maximum_intensity: float  # the stored value that means an intensity of 1
+    seed: int
+
+    def when_read(self, images: tf.Tensor, record_ids: tf.Tensor | None) -> tf.Tensor:
+        """Does what is done once, to images `[n, h, w, c]` and TFDS's names of their records."""
+        if self.binarization == "threshold":
+            return tf.cast(tf.cast(images, tf.float32) > self.maximum_intensity / 2, tf.uint8)
+        if self.binarization == "fixed":
+            binary = tf.numpy_function(self._sample_once, [images, record_ids], tf.uint8)
+            return tf.ensure_shape(binary, images.shape)
+        return images
+
+    def at_each_epoch(self, images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        """Does the rest to a batch of these, with a seed int64 `[2]`; returns float32 in [0, 1]."""
+        images = tf.cast(images, tf.float32)
+        if self.binarization in ("threshold", "fixed"):
+            return images
+        intensities = images / self.maximum_intensity
+        return sample_binary(intensities, seed) if self.binarization == "dynamic" else intensities
+
+    def _sample_once(self, images: np.ndarray, record_ids: np.ndarray) -> np.ndarray:
+        """Samples each image by itself, whatever slice, order, batch or process it is read in."""
+        noise = np.empty(images.shape, np.float32)
+        for record_noise, record_id in zip(noise, record_ids, strict=True):
+            digest = hashlib.blake2b(record_id, digest_size=16, salt=b"%x" % self.seed)
+            key = np.frombuffer(digest.digest(), np.uint64)
+            generator = np.random.Generator(np.random.Philox(key=key))
+            generator.random(dtype=np.float32, out=record_noise)
+        return (noise * np.float32(self.maximum_intensity) < images).astype(np.uint8)
 
 
 def sample_binary(intensities: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     """Samples each pixel as a Bernoulli variable whose probability is the pixel's intensity.
 
-    A function of its arguments alone. The probabilities are kept to within 2^-23, and the
-    intensities 0 and 1 exactly.
-
-    Args:
-        intensities: float32 `[batch, h, w, c]`, in [0, 1].
-        seed: int64 `[2]`.
-
-    Returns:
-        float32 `[batch, h, w, c]` of 0 and 1.
+    Intensities are float32 `[batch, h, w, c]`, kept to within 2^-23, and 0 and 1 exactly; the
+    sample is of the same type and shape, and a function of them and the seed, int64 `[2]`, alone.
 
     References:
         R. Salakhutdinov, I. Murray. On the Quantitative Analysis of Deep Belief Networks. ICML
@@ -29,42 +61,3 @@ def sample_binary(intensities: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     """
     noise = tf.random.stateless_uniform(tf.shape(intensities), seed=seed)
     return tf.cast(noise < intensities, tf.float32)
-
-
-def sample_binary_once(
-    images: np.ndarray, maximum_intensity: float, record_ids: np.ndarray, seed: int
-) -> np.ndarray:
-    """Samples binary images so that each is a function of the seed and its own record alone.
-
-    Whatever slice of a split is read, in whatever order or batch, and in whatever process: the
-    same record gives the same binary image.
-
-    Args:
-        images: `[batch, h, w, c]`, values in 0 to `maximum_intensity`.
-        maximum_intensity: The value that means a probability of 1.
-        record_ids: bytes `[batch]`, TFDS's name of each record.
-        seed: Any integer.
-
-    Returns:
-        uint8 `[batch, h, w, c]` of 0 and 1.
-    """
-    noise = np.empty(images.shape, np.float32)
-    for record_noise, record_id in zip(noise, record_ids, strict=True):
-        digest = hashlib.blake2b(record_id, digest_size=16, salt=b"%x" % (seed % 2**64))
-        key = np.frombuffer(digest.digest(), np.uint64)
-        generator = np.random.Generator(np.random.Philox(key=key))
-        generator.random(dtype=np.float32, out=record_noise)
-    return (noise * np.float32(maximum_intensity) < images).astype(np.uint8)
-
-
-def threshold_binary(images: tf.Tensor, maximum_intensity: float) -> tf.Tensor:
-    """Cuts intensities at a half: 1 where the intensity is above it.
-
-    Args:
-        images: `[batch, h, w, c]`, values in 0 to `maximum_intensity`.
-        maximum_intensity: The value that means an intensity of 1.
-
-    Returns:
-        uint8 `[batch, h, w, c]` of 0 and 1.
-    """
-    return tf.cast(tf.cast(images, tf.float32) > maximum_intensity / 2, tf.uint8)

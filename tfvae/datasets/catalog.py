@@ -47,7 +47,7 @@ def describe_dataset(
     """Describes a data set without reading its images; prepares it where it is not on disk yet.
 
     Args:
-        name: `digits` or the name of a TFDS data set with one image a record.
+        name: `digits` or the name of a TFDS data set with one image per record.
         data_dir: The TFDS data directory; `None` for TFDS's own, which is `TFDS_DATA_DIR` or
             `~/tensorflow_datasets`.
 
@@ -65,9 +65,7 @@ def describe_dataset(
     return describe(prepared_builder(name, data_dir))
 
 
-def prepared_builder(
-    name: str, data_dir: str | os.PathLike | None = None
-) -> tfds.core.DatasetBuilder:
+def prepared_builder(name: str, data_dir: str | os.PathLike | None) -> tfds.core.DatasetBuilder:
     """Opens a data set that holds images, and prepares it; arguments as `describe_dataset`."""
     builder = open_builder(name, data_dir)
     image_feature(builder)  # refused before anything is downloaded
@@ -79,35 +77,31 @@ def describe(builder: tfds.core.DatasetBuilder) -> DatasetDescription:
     """Describes the data set of a prepared builder."""
     image = builder.info.features[image_feature(builder)]
     dtype = np.dtype(image.np_dtype)
-    default = np.iinfo(dtype).max if dtype.kind in "ui" else 1.0
+    largest = np.iinfo(dtype).max if dtype.kind in "ui" else 1.0
     label = label_feature(builder)
-    own_splits = SPLITS_OF_TRAIN if needs_validation(builder) else {}
+    splits = _tfds_splits(builder)
     return DatasetDescription(
         name=builder.info.full_name,
         image_shape=tuple(image.shape),
         image_dtype=dtype,
-        maximum_intensity=MAXIMUM_INTENSITIES.get(builder.name, default),
+        maximum_intensity=MAXIMUM_INTENSITIES.get(builder.name, largest),
         num_examples={
-            split: builder.info.splits[own_splits.get(split, split)].num_examples
-            for split in {**builder.info.splits, **own_splits}
+            name: builder.info.splits[split].num_examples for name, split in splits.items()
         },
-        validation_is_of_train=needs_validation(builder),
+        validation_is_of_train=splits.items() >= SPLITS_OF_TRAIN.items(),
         class_names=tuple(builder.info.features[label].names) if label else None,
     )
 
 
 def image_feature(builder: tfds.core.DatasetBuilder) -> str:
-    """Finds the name of the one image feature of fixed size, or raises InputError."""
+    """Finds the name of the one image feature of fixed size, or raises `InputError`."""
     name = builder.info.full_name
     features = builder.info.features
-    images = [
-        key
-        for key in (features if isinstance(features, tfds.features.FeaturesDict) else ())
-        if isinstance(features[key], tfds.features.Image)
-    ]
+    keys = features if isinstance(features, tfds.features.FeaturesDict) else ()
+    images = [key for key in keys if isinstance(features[key], tfds.features.Image)]
     if len(images) != 1:
         found = f"these: {', '.join(images)}" if images else "none"
-        raise InputError(f"a data set must have exactly one image a record; {name!r} has {found}")
+        raise InputError(f"a data set must have exactly one image per record; {name!r} has {found}")
     shape = features[images[0]].shape
     if None in shape:
         raise InputError(
@@ -124,32 +118,23 @@ def label_feature(builder: tfds.core.DatasetBuilder) -> str | None:
     return "label" if is_class else None
 
 
-def needs_validation(builder: tfds.core.DatasetBuilder) -> bool:
-    """Tells whether validation must be cut from train."""
-    return "train" in builder.info.splits and "validation" not in builder.info.splits
+def _tfds_splits(builder: tfds.core.DatasetBuilder) -> dict[str, str]:
+    splits = {name: name for name in builder.info.splits}
+    must_cut = "train" in splits and "validation" not in splits
+    return splits | SPLITS_OF_TRAIN if must_cut else splits
 
 
 def resolve_split(builder: tfds.core.DatasetBuilder, split: str) -> str:
-    """Translates a split's name to TFDS's slicing, and checks that it is there and not empty.
-
-    Args:
-        builder: A prepared builder.
-        split: `train`, `validation`, `test`, or TFDS's slicing of a split that TFDS has.
-
-    Returns:
-        A split as TFDS understands it.
-
-    Raises:
-        InputError: If there is no such split, or no image in it.
-    """
-    resolved = SPLITS_OF_TRAIN.get(split, split) if needs_validation(builder) else split
+    """Translates a split's name to TFDS's slicing, and checks that it is there and not empty."""
+    splits = _tfds_splits(builder)
+    resolved = splits.get(split, split)
     try:
         num_examples = builder.info.splits[resolved].num_examples
     except (KeyError, ValueError, AssertionError) as error:
-        names = ", ".join(dict.fromkeys([*builder.info.splits, *describe(builder).num_examples]))
         raise InputError(
-            f"the data set {builder.info.full_name!r} has no split {split!r}; it has {names}, and "
-            "slices of TFDS's splits such as 'train[:10%]' or 'train[100:200]'"
+            f"the data set {builder.info.full_name!r} has no split {split!r}; it has "
+            f"{', '.join(splits)}, and slices of TFDS's splits such as 'train[:10%]' or "
+            "'train[100:200]'"
         ) from error
     if num_examples == 0:
         raise InputError(

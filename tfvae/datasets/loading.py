@@ -1,28 +1,18 @@
 """The path from a data set's name to batches of images."""
 
 import math
-import operator
 import os
+from functools import partial
+from typing import get_args
 
 import tensorflow as tf
 
+from tfvae.common.checks import check_choice, check_integer, check_number, check_seed
 from tfvae.common.errors import InputError
-from tfvae.datasets.binarization import (
-    BINARIZATIONS,
-    Binarization,
-    sample_binary,
-    sample_binary_once,
-    threshold_binary,
-)
-from tfvae.datasets.catalog import (
-    describe,
-    prepared_builder,
-    resolve_split,
-)
-from tfvae.datasets.pipeline import gathered_batches, repeatable_epochs, streamed_batches
-from tfvae.datasets.records import Conversion, SplitReader
-
-BUFFER_FRACTION = 1 / 4  # of the memory limit, for the shuffle buffer of a streamed data set
+from tfvae.datasets.binarization import Binarization, Binarizer
+from tfvae.datasets.catalog import describe, prepared_builder, resolve_split
+from tfvae.datasets.epochs import Batch, gathered_batches, join_epochs, streamed_batches
+from tfvae.datasets.records import SplitReader
 
 
 def load_dataset(
@@ -50,12 +40,12 @@ def load_dataset(
     have had.
 
     Args:
-        name: `digits`, or the name of a TFDS data set with one image a record: `mnist`,
+        name: `digits`, or the name of a TFDS data set with one image per record: `mnist`,
             `binarized_mnist`, `fashion_mnist`, `kmnist`, `emnist/letters`, `omniglot`, ...
         split: `train`, `validation`, `test`, or TFDS's slicing of a split that TFDS has. Where TFDS
             gives no validation split, `validation` is the last 10 % of TFDS's train and `train` the
             first 90 %; `train[:100%]` is all of it.
-        batch_size: The number of images a batch.
+        batch_size: The number of images per batch.
         binarization: `dynamic`: each pixel is sampled anew at each epoch, 1 with a probability of
             its intensity. `fixed`: sampled so once; an image's sample depends on the seed (0 where
             there is none) and its record alone. `threshold`: 1 where the intensity is above a half.
@@ -86,23 +76,15 @@ def load_dataset(
     Example:
         >>> images = load_dataset("digits", "train", batch_size=128, seed=0)
         >>> vae.fit(images, validation_data=load_dataset("digits", "validation"), epochs=10)
-
-    References:
-        R. Salakhutdinov, I. Murray. On the Quantitative Analysis of Deep Belief Networks. ICML
-        2008 (binarisation of MNIST).
     """
-    batch_size = _whole_number("batch_size", batch_size, minimum=1)
-    initial_epoch = _whole_number("initial_epoch", initial_epoch, minimum=0)
-    memory_limit = _whole_number("memory_limit", memory_limit, minimum=0)
-    if binarization not in BINARIZATIONS:
-        raise InputError(
-            f"binarization must be one of {', '.join(BINARIZATIONS)}; got {binarization!r}"
-        )
-    if maximum_intensity is not None and not 0 < maximum_intensity < math.inf:
-        raise InputError(f"maximum_intensity must be above 0; got {maximum_intensity}")
-    if seed is not None:
-        seed = _whole_number("seed", seed, minimum=-(2**63), maximum=2**63 - 1)
-    record_seed = seed or 0
+    batch_size = check_integer("batch_size", batch_size, minimum=1)
+    initial_epoch = check_integer("initial_epoch", initial_epoch, minimum=0)
+    memory_limit = check_integer("memory_limit", memory_limit, minimum=0)
+    check_choice("binarization", binarization, get_args(Binarization))
+    if maximum_intensity is not None:
+        check_number("maximum_intensity", maximum_intensity, above=0)
+    seed = check_seed(seed)
+    seed_of_fixed = seed or 0
     if seed is None:
         seed = int(tf.random.uniform([], maxval=2**62, dtype=tf.int64))
 
@@ -112,7 +94,8 @@ def load_dataset(
         raise InputError(f"the data set {description.name!r} has no labels: load it without them")
     tfds_split = resolve_split(builder, split)
     num_examples = builder.info.splits[tfds_split].num_examples
-    if drop_remainder and num_examples < batch_size:
+    num_batches = num_examples // batch_size if drop_remainder else -(-num_examples // batch_size)
+    if num_batches == 0:
         raise InputError(
             f"the split {split!r} of {description.name!r} has {num_examples} images, less than one "
             f"batch of {batch_size}, and drop_remainder would leave nothing: take a smaller batch"
@@ -121,63 +104,22 @@ def load_dataset(
         shuffle = split.startswith("train")
 
     scale = maximum_intensity or description.maximum_intensity
-    reader = SplitReader(
-        builder=builder,
-        split=tfds_split,
-        with_labels=with_labels,
-        maximum_intensity=scale,
-        scale_is_given=maximum_intensity is not None,
-        with_record_ids=binarization == "fixed",
-        convert=_conversion(binarization, scale, record_seed),
-    )
+    binarizer = Binarizer(binarization, scale, seed_of_fixed)
+    reader = SplitReader(builder, tfds_split, with_labels, binarizer, maximum_intensity is not None)
     image_bytes = math.prod(description.image_shape) * description.image_dtype.itemsize
-    batching = {"batch_size": batch_size, "shuffle": shuffle, "drop_remainder": drop_remainder}
     if num_examples * image_bytes <= memory_limit:
-        epoch_batches = gathered_batches(reader.in_memory(), **batching)
+        batches_of_epoch = partial(gathered_batches, reader.in_memory(), batch_size, shuffle)
     else:
-        buffer_size = max(batch_size, int(memory_limit * BUFFER_FRACTION) // image_bytes)
-        epoch_batches = streamed_batches(reader.streamed(), buffer_size=buffer_size, **batching)
+        buffer_size = max(batch_size, memory_limit // 4 // image_bytes) if shuffle else 0
+        batches_of_epoch = partial(streamed_batches, reader.streamed(), batch_size, buffer_size)
 
-    batch_shape = (batch_size if drop_remainder else None, *description.image_shape)
+    length = batch_size if drop_remainder else None
 
-    def finish(noise_seed: tf.Tensor, images: tf.Tensor, *labels: tf.Tensor):
-        images = tf.ensure_shape(tf.cast(images, tf.float32), batch_shape)
-        if binarization in ("dynamic", "none"):
-            images /= scale
-        if binarization == "dynamic":
-            images = sample_binary(images, noise_seed)
-        return (images, *labels) if labels else images
+    def finish(seed: tf.Tensor, images: tf.Tensor, labels: tf.Tensor | None = None) -> Batch:
+        images = binarizer.at_each_epoch(images, seed)
+        images = tf.ensure_shape(images, (length, *description.image_shape))
+        return images if labels is None else (images, tf.ensure_shape(labels, (length,)))
 
-    num_batches = num_examples // batch_size if drop_remainder else -(-num_examples // batch_size)
-    return repeatable_epochs(
-        epoch_batches, finish, num_batches=num_batches, seed=seed, initial_epoch=initial_epoch
+    return join_epochs(
+        batches_of_epoch, finish, num_batches=num_batches, seed=seed, initial_epoch=initial_epoch
     )
-
-
-def _conversion(binarization: str, scale: float, seed: int) -> Conversion:
-    """What is done to images once, when they are read."""
-    if binarization == "threshold":
-        return lambda images, record_ids: threshold_binary(images, scale)
-    if binarization == "fixed":
-
-        def sample_once(images: tf.Tensor, record_ids: tf.Tensor) -> tf.Tensor:
-            binary = tf.numpy_function(
-                lambda images, record_ids: sample_binary_once(images, scale, record_ids, seed),
-                [images, record_ids],
-                tf.uint8,
-            )
-            return tf.ensure_shape(binary, images.shape)
-
-        return sample_once
-    return lambda images, record_ids: images
-
-
-def _whole_number(name: str, value: int, *, minimum: int, maximum: int = 2**63 - 1) -> int:
-    try:
-        number = operator.index(value)
-    except TypeError:
-        raise InputError(f"{name} must be a whole number; got {value!r}") from None
-    if not minimum <= number <= maximum:
-        bounds = f"{minimum} or more" if maximum == 2**63 - 1 else f"{minimum} to {maximum}"
-        raise InputError(f"{name} must be {bounds}; got {number}")
-    return number
