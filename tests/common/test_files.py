@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tfvae.common.files import atomic_write
+from tfvae.common.errors import InputError
+from tfvae.common.files import atomic_write, check_output_file
 
 
 @pytest.fixture
@@ -194,3 +195,16 @@ def test_long_names_are_written(tmp_path):
     with atomic_write(tmp_path / name) as beside:
         beside.write_text("")
     assert in_folder(tmp_path) == [name]
+
+
+def test_output_files_that_cannot_be_written_are_refused(tmp_path):
+    check_output_file(None, ".png")
+    check_output_file(tmp_path / "sample.png", ".png", ".npy")
+    with pytest.raises(InputError, match=r"the output must be a \.png or \.npy file; got 'a\.jpg'"):
+        check_output_file(Path("a.jpg"), ".png", ".npy")
+    with pytest.raises(InputError, match="must be a file; there is a folder"):
+        check_output_file(tmp_path)
+    (tmp_path / "sample.png").write_bytes(b"image")
+    check_output_file(tmp_path / "sample.png", overwrite=True)
+    with pytest.raises(InputError, match="exists, and is not overwritten"):
+        check_output_file(tmp_path / "sample.png")

@@ -14,18 +14,10 @@ from tfvae.common.errors import InputError
 def atomic_write(path: str | os.PathLike) -> Iterator[Path]:
     r"""Gives a path to write to, and renames it to `path` once the block has ended well.
 
-    The file being written lies in a hidden folder beside its place, under the same name, so that
-    writers that look at the extension are content and the rename stays on one file system. When
-    the block raises, what stood at `path` before is untouched and nothing is left behind. The
+    When the block raises, what stood at `path` before is untouched and nothing is left behind. The
     folder of `path` is made where it is missing. `path` may also become a folder, which must not
     exist yet. A link stays, and what it points to is written; a pipe or a device, like
     `/dev/stdout`, cannot be replaced and is written to directly.
-
-    Args:
-        path: Where the file shall be.
-
-    Yields:
-        The path to write to.
 
     Raises:
         OSError: If the place cannot be written.
@@ -40,7 +32,8 @@ def atomic_write(path: str | os.PathLike) -> Iterator[Path]:
         return
     place = Path(os.path.realpath(path))
     place.parent.mkdir(parents=True, exist_ok=True)
-    # The longest name a file may have leaves no room for more.
+    # Beside its place, so that the rename stays on one file system, and under the same name, for
+    # writers that look at its end; the longest name that a file may have leaves no room for more.
     folder = Path(tempfile.mkdtemp(prefix=f".{path.name[:32]}.", dir=place.parent))
     try:
         beside = folder / path.name
@@ -54,16 +47,7 @@ def atomic_write(path: str | os.PathLike) -> Iterator[Path]:
 
 
 def check_output_file(output: Path | None, *suffixes: str, overwrite: bool = False) -> None:
-    """Checks that a file can be written, before the work is done that it shall hold.
-
-    Args:
-        output: The file; None for none.
-        *suffixes: What its name may end with; anything if there are none.
-        overwrite: Whether a file that is there may be replaced.
-
-    Raises:
-        InputError: If the name ends with something else, there is a folder, or there is a file.
-    """
+    """Refuses a file whose name ends otherwise than asked, and one that is there already."""
     if output is None:
         return
     if suffixes and output.suffix not in suffixes:

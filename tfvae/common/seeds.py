@@ -7,17 +7,10 @@ from tfvae.common.checks import check_seed
 
 
 def stateless_seed(seed: int | None) -> tf.Tensor:
-    """The seed pair of one draw.
+    """Returns the seed pair of one draw, int32 `[2]`.
 
-    Args:
-        seed: A non-negative integer below 2**63 gives the same pair always. None gives a new
-            pair at each call, in the sequence that `keras.utils.set_random_seed` fixes.
-
-    Returns:
-        int32 `[2]`.
-
-    Raises:
-        InputError: If `seed` is negative, too large or not an integer.
+    The same seed gives the same pair always. None gives a new pair at each call, in the sequence
+    that `keras.utils.set_random_seed` fixes. What is no seed raises `InputError`.
     """
     if seed is None:
         return tf.cast(keras.random.randint((2,), 0, 2**31 - 1), tf.int32)
@@ -25,14 +18,7 @@ def stateless_seed(seed: int | None) -> tf.Tensor:
 
 
 def next_replica_seed(generator: keras.random.SeedGenerator) -> tf.Tensor:
-    """The next seed pair of a generator, another one on each replica of a strategy.
-
-    Args:
-        generator: Its state advances by one draw.
-
-    Returns:
-        int32 `[2]`.
-    """
+    """Returns the next seed pair of a generator, int32 `[2]`, another one on each replica."""
     seed = tf.bitcast(tf.cast(generator.next(), tf.uint32), tf.int32)
     context = tf.distribute.get_replica_context()
     if context is None or context.num_replicas_in_sync == 1:
