@@ -1,9 +1,6 @@
 import datetime
 import json
 import re
-import subprocess
-import sys
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -165,20 +162,6 @@ def test_settings_go_over_the_recipe(tmp_path):
     mine = TrainingSettings.merged(tmp_path / "mine.toml")
     expected = TrainingSettings.merged(recipe="burda2015-iwae")
     assert mine == expected.replace(num_samples=5)
-
-
-@pytest.mark.slow
-def test_the_wheel_holds_recipes_and_pretrained_models(tmp_path):
-    command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--wheel-dir", tmp_path]
-    subprocess.run([*command, REPOSITORY], check=True)
-    (wheel,) = tmp_path.glob("*.whl")
-    with zipfile.ZipFile(wheel) as archive:
-        names = set(archive.namelist())
-    assert {f"tfvae/recipes/{name}.toml" for name in PUBLISHED} <= names
-    for file in (REPOSITORY / "saved_models").glob("*/model.keras"):
-        folder = f"tfvae/saved_models/{file.parent.name}"
-        assert {f"{folder}/model.keras", f"{folder}/settings.json"} <= names
-        assert {f"{folder}/card/README.md", f"{folder}/card/samples.png"} <= names
 
 
 def test_json_of_a_recipe_names_it():
