@@ -17,7 +17,9 @@ SECONDS = 600  # that a process may live, whatever becomes of the one that waits
 
 _context = multiprocessing.get_context("forkserver")
 # The data sets and the model by name, because they are imported when they are first used.
-_context.set_forkserver_preload(["killed", "worker", "tfvae.vae", "tfvae.datasets.loading"])
+_context.set_forkserver_preload(
+    ["commands", "killed", "worker", "tfvae.vae", "tfvae.datasets.loading", "tfvae.training.job"]
+)
 
 
 def start(
@@ -28,7 +30,7 @@ def start(
     Args:
         main: What each of them runs, of a module that can be imported.
         *arguments: Of `main`.
-        logs: The folder of what they write to the standard error.
+        logs: The folder of what they write to standard output and error, `log-NUMBER.txt`.
         count: How many workers of one job they are; None for one that is none.
     """
     addresses = [f"127.0.0.1:{port}" for port in workers.free_ports(count or 0)]
@@ -56,6 +58,7 @@ def end(processes: list[multiprocessing.Process], seconds: float = SECONDS) -> l
 
 def _run(main, arguments, variables, log):
     with Path(log).open("ab") as file:
+        os.dup2(file.fileno(), sys.stdout.fileno())
         os.dup2(file.fileno(), sys.stderr.fileno())
     signal.alarm(SECONDS)
     os.environ.update(variables)

@@ -1,8 +1,11 @@
 """Runs that are killed and resumed end as if nothing had happened."""
 
+import json
 import random
+import signal
 import time
 
+import commands
 import forks
 import killed
 import numpy as np
@@ -95,15 +98,16 @@ def expected_of(digits_data_dir, tmp_path_factory):
     return expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("strategy", "count", "num_kills"),
     [
         ("one_device", 1, 2),
         ("multi_worker", 2, 2),
-        pytest.param("mirrored", 1, 3, marks=pytest.mark.slow),
+        ("mirrored", 1, 3),
         *(
             # A training has no more than EPOCHS - 1 epochs to be killed in.
-            pytest.param(*run, 5, marks=pytest.mark.slow, id=f"{run[0]}-5-{i}")
+            pytest.param(*run, 5, id=f"{run[0]}-5-{i}")
             for run in (("one_device", 1), ("multi_worker", 2))
             for i in (1, 2, 3, 4)
         ),
@@ -117,6 +121,33 @@ def test_killed_runs_end_like_undisturbed_ones(
     result = train_with_kills(tmp_path / "run", digits_data_dir, strategy, count, num_kills, seed)
     check_undisturbed(result, expected)
     assert not list((tmp_path / "run").glob("*.npz.*"))
+
+
+def test_a_killed_command_goes_on_to_equal_results(tiny_run, tmp_path):
+    """With the settings, the split and the number of samples that it was begun with."""
+    folder = tmp_path / "run"
+    settings = str(tiny_run.folder / runs.SETTINGS)
+    begin = ("train", "--config", settings, "--output", str(folder))
+    begin += ("--num-importance-samples", str(tiny_run.results["num_importance_samples"]))
+    for main, arguments, code in (
+        (commands.main_killed_after, ("2", *begin), -signal.SIGKILL),
+        (commands.main, ("train", "--resume", str(folder)), 0),
+    ):
+        processes = forks.start(main, *arguments, logs=tmp_path)
+        assert forks.end(processes) == [code], log_of(tmp_path)
+        assert Backup(folder / runs.BACKUP).initial_epoch == (2 if code else 0)
+    assert "up to 4 epochs, 2 of them done" in log_of(tmp_path)
+    assert not (folder / runs.EVALUATION).exists()
+    ours, expected = (runs.read_history(at / runs.HISTORY) for at in (folder, tiny_run.folder))
+    assert ours.keys() == expected.keys()
+    for name in expected:
+        np.testing.assert_allclose(ours[name], expected[name], rtol=1e-5, err_msg=name)
+    results = json.loads((folder / runs.RESULTS).read_text())
+    assert results.keys() == tiny_run.results.keys()
+    for name in ("epochs", "best_epoch", "num_images", "num_importance_samples"):
+        assert results[name] == tiny_run.results[name]
+    for name in ("elbo", "kl", "log_likelihood"):
+        assert results[name] == pytest.approx(tiny_run.results[name], rel=1e-5)
 
 
 def test_backup_of_another_model_is_refused(tmp_path):
@@ -151,19 +182,6 @@ def test_only_the_writer_writes_and_remove_removes(tmp_path):
     assert not (tmp_path / "backup").exists()
 
 
-def test_runs_that_cannot_be_resumed_are_refused(tmp_path):
-    with pytest.raises(InputError, match="no run to resume"):
-        runs.unfinished_folder(tmp_path)
-    (tmp_path / runs.SETTINGS).write_text(TrainingSettings(latent_dim=7).to_json())
-    assert runs.unfinished_folder(tmp_path)[1].latent_dim == 7
-    # A run of before its recipe had another gradient.
-    (tmp_path / runs.SETTINGS).write_text('{"recipe": "burda2015-iwae", "objective": "iwae"}')
-    assert runs.unfinished_folder(tmp_path)[1].gradient_estimator == "reparameterized"
-    (tmp_path / runs.RESULTS).write_text("{}")
-    with pytest.raises(InputError, match="has ended: there is nothing to resume"):
-        runs.unfinished_folder(tmp_path)
-
-
 def test_other_settings_are_another_run(tmp_path):
     from tfvae.cli import commands
 
@@ -189,9 +207,9 @@ def test_a_resumed_run_is_evaluated_as_it_was_begun(tmp_path, monkeypatch):
     from tfvae.cli import commands
     from tfvae.training import job as training
 
-    begun = runs.Evaluation("validation", 7)
+    begun = runs.Evaluation(split="validation", num_importance_samples=7)
     runs.write_text(tmp_path / runs.SETTINGS, TrainingSettings().to_json())
-    runs.write_evaluation(tmp_path, begun)
+    runs.write_text(tmp_path / runs.EVALUATION, begun.to_json())
     asked = []
 
     def train(settings, folder, *, split, num_importance_samples, **arguments):
@@ -213,16 +231,7 @@ def test_a_resumed_run_is_evaluated_as_it_was_begun(tmp_path, monkeypatch):
                 say=print,
             )
     assert asked == [("validation", 7), ("test", 7), ("validation", 3)]
-    assert runs.read_evaluation(tmp_path / "other") == runs.Evaluation("test", None)
+    assert runs.read_evaluation(tmp_path / "other") == runs.Evaluation()
     (tmp_path / runs.EVALUATION).write_text('{"spl')
     with pytest.raises(InputError, match=r"evaluation.json is damaged"):
         runs.read_evaluation(tmp_path)
-
-
-def test_what_a_killed_writer_leaves_is_removed(tmp_path):
-    for name in (".model.keras.abc", "backup/.epoch-000002.abc"):
-        (tmp_path / name).mkdir(parents=True)
-    (tmp_path / "backup" / "epoch-000001").mkdir()
-    runs.remove_half_written(tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["backup"]
-    assert [path.name for path in (tmp_path / "backup").iterdir()] == ["epoch-000001"]

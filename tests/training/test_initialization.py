@@ -5,7 +5,8 @@ import tensorflow as tf
 
 import tfvae
 from tfvae.common.errors import InputError
-from tfvae.training import initialization
+from tfvae.training import initialization, job, runs, splits
+from tfvae.training.settings import TrainingSettings
 
 IMAGE_SHAPE = (6, 5, 1)
 
@@ -78,3 +79,41 @@ def test_weights_of_other_networks_are_refused_and_nothing_changes():
         initialization.copy_weights(source, vae)
     for one, other in zip(before, vae.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+@pytest.fixture(scope="module")
+def settings(digits_data_dir):
+    return TrainingSettings(data_dir=str(digits_data_dir), latent_dim=2, hidden=[8])
+
+
+def initialized(settings):
+    vae = job.build_vae(settings, (28, 28, 1))
+    initialization.initialize(vae, settings)
+    return vae
+
+
+def test_training_starts_from_the_mean_of_the_data(settings):
+    assert not initialized(settings).decoder.get_layer("pixels").bias.numpy().any()
+    bias = initialized(settings.replace(decoder_bias="data_mean")).decoder.get_layer("pixels").bias
+    batches = splits.load_split(settings, "train", binarization="none").as_numpy_iterator()
+    expected = np.clip(np.concatenate(list(batches)).mean(axis=0), 0.001, 0.999).ravel()
+    np.testing.assert_allclose(1 / (1 + np.exp(-bias.numpy())), expected, rtol=1e-3)
+
+
+def test_training_starts_from_another_model(settings, tmp_path):
+    source = job.build_vae(settings, (28, 28, 1))
+    source.save(tmp_path / runs.MODEL)
+    for place in (tmp_path, tmp_path / runs.MODEL):
+        vae = initialized(settings.replace(initial_model=str(place)))
+        np.testing.assert_array_equal(vae.decoder.get_weights()[0], source.decoder.get_weights()[0])
+    with pytest.raises(InputError, match="initial model must have the networks of the settings"):
+        initialized(settings.replace(initial_model=str(tmp_path), hidden=[9]))
+
+
+def test_the_name_of_a_pretrained_model_means_that_one_everywhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "digits").mkdir()
+    vae = initialized(TrainingSettings(hidden=[256, 256], initial_model="digits"))
+    np.testing.assert_array_equal(
+        vae.encoder.get_weights()[0], tfvae.load_pretrained("digits").encoder.get_weights()[0]
+    )

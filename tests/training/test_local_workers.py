@@ -1,11 +1,14 @@
 """Several processes on this machine give what one gives."""
 
+import json
+import subprocess
 import sys
 import time
 import zlib
 
 import forks
 import numpy as np
+import psutil
 import pytest
 import worker
 from model_checks import binary_images
@@ -13,6 +16,7 @@ from small_models import IMAGE_SHAPE, trained
 
 import tfvae
 from tfvae.training import local_workers as workers
+from tfvae.training import runs
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +65,31 @@ def test_workers_train_like_one_device(count, one_device, images, digits_data_di
         assert all(len(result[epoch]) for result in results)
 
 
+@pytest.mark.slow
+def test_a_command_with_local_workers_trains_and_says_so_once(tiny_run, tmp_path):
+    arguments = ("--config", tiny_run.folder / runs.SETTINGS, "--strategy", "multi_worker")
+    arguments += (
+        "--local-workers",
+        2,
+        "--output",
+        tmp_path / "run",
+        "--num-importance-samples",
+        10,
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "tfvae.cli", "train", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("parameters; 2 replicas; up to 4 epochs") == 1
+    assert done.stdout.count(f"Model    {tmp_path}/run/model.keras") == 1
+    results = json.loads((tmp_path / "run" / runs.RESULTS).read_text())
+    assert results["elbo"] == pytest.approx(tiny_run.results["elbo"], rel=0.02)
+
+
 def test_failure_of_one_ends_all_and_gives_its_exit_code(monkeypatch):
     monkeypatch.setattr(workers, "SECONDS_TO_FOLLOW", 0.5)
     program = (
@@ -76,3 +105,20 @@ def test_failure_of_one_ends_all_and_gives_its_exit_code(monkeypatch):
 def test_worker_killed_by_a_signal_is_a_failure():
     program = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
     assert workers.run_local_workers([sys.executable, "-c", program], 1) == 137
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux alone tells a process of this")
+def test_no_worker_outlives_a_parent_that_is_killed(tmp_path):
+    worker = f"import os, pathlib, time; pathlib.Path({str(tmp_path)!r}, str(os.getpid())).touch()"
+    command = [sys.executable, "-c", f"{worker}; time.sleep(60)"]
+    program = f"from tfvae.training import local_workers as w; w.run_local_workers({command!r}, 2)"
+    with subprocess.Popen([sys.executable, "-c", program]) as parent:
+        while len(list(tmp_path.iterdir())) < 2:
+            assert parent.poll() is None
+            time.sleep(0.05)
+        parent.kill()
+    pids = [int(file.name) for file in tmp_path.iterdir()]
+    deadline = time.monotonic() + 30
+    while any(map(psutil.pid_exists, pids)):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)

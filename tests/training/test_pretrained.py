@@ -40,10 +40,10 @@ def test_other_names_are_refused_with_the_known_ones():
 
 
 def test_the_command_line_takes_names_beside_paths(tmp_path, monkeypatch):
-    assert pretrained.located("digits") == pretrained.folder_of("digits")
+    assert pretrained.find_model("digits") == pretrained.folder_of("digits")
     with pytest.raises(InputError, match=r"no model 'digit': give .* did you mean digits\?$"):
-        pretrained.located("digit")
+        pretrained.find_model("digit")
     # What lies here is what is meant.
     monkeypatch.chdir(tmp_path)
     (tmp_path / "digits").mkdir()
-    assert pretrained.located("digits").resolve() == tmp_path / "digits"
+    assert pretrained.find_model("digits").resolve() == tmp_path / "digits"

@@ -36,9 +36,9 @@ def test_a_folder_that_holds_something_is_refused(tmp_path):
 
 def test_a_file_in_the_place_of_a_folder_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="must be a folder; there is a file"):
+    with pytest.raises(InputError, match=r"cannot make the output folder .*/file"):
         runs.new_folder(tmp_path / "file", "digits")
-    with pytest.raises(InputError, match="must be a folder; there is a file"):
+    with pytest.raises(InputError, match=r"cannot make the output folder .*/file"):
         runs.new_folder(tmp_path / "file" / "below", "digits")
 
 
@@ -46,7 +46,7 @@ def test_a_file_in_the_place_of_a_folder_is_refused(tmp_path):
     sys.platform != "linux", reason="needs /proc, in which not even root can make a folder"
 )
 def test_a_place_that_cannot_be_written_is_refused():
-    with pytest.raises(InputError, match="cannot make the output /proc/run"):
+    with pytest.raises(InputError, match="cannot make the output folder /proc/run"):
         runs.new_folder("/proc/run", "digits")
 
 
@@ -129,3 +129,25 @@ def test_what_a_run_that_learned_nothing_leaves_is_removed(tmp_path):
     (folder / "mine.txt").unlink()
     runs.remove_unfinished(folder)
     assert not folder.exists()
+
+
+def test_runs_that_cannot_be_resumed_are_refused(tmp_path):
+    with pytest.raises(InputError, match="no run to resume"):
+        runs.unfinished_folder(tmp_path)
+    (tmp_path / runs.SETTINGS).write_text(TrainingSettings(latent_dim=7).to_json())
+    assert runs.unfinished_folder(tmp_path)[1].latent_dim == 7
+    # A run of before its recipe had another gradient.
+    (tmp_path / runs.SETTINGS).write_text('{"recipe": "burda2015-iwae", "objective": "iwae"}')
+    assert runs.unfinished_folder(tmp_path)[1].gradient_estimator == "reparameterized"
+    (tmp_path / runs.RESULTS).write_text("{}")
+    with pytest.raises(InputError, match="has ended: there is nothing to resume"):
+        runs.unfinished_folder(tmp_path)
+
+
+def test_what_a_killed_writer_leaves_is_removed(tmp_path):
+    for name in (".model.keras.abc", "backup/.epoch-000002.abc"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "backup" / "epoch-000001").mkdir()
+    runs.remove_half_written(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["backup"]
+    assert [path.name for path in (tmp_path / "backup").iterdir()] == ["epoch-000001"]

@@ -1,12 +1,14 @@
 import json
 import socket
 
+import commands
+import forks
 import pytest
 import tensorflow as tf
 
 from tfvae.common.errors import InputError
 from tfvae.training import local_workers as workers
-from tfvae.training import strategies
+from tfvae.training import runs, strategies
 
 
 def config(workers=("a:1", "b:2"), index=0, kind="worker"):
@@ -41,34 +43,45 @@ def test_one_process_is_its_own_chief():
     assert strategies.is_chief(strategies.get("mirrored"))
 
 
-def test_tf_config_is_understood():
-    assert strategies.parse_tf_config(config(index=1)) == (["a:1", "b:2"], 1)
-    assert strategies.parse_tf_config(config(index="1")) == (["a:1", "b:2"], 1)
-
-
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("", "needs TF_CONFIG, which is not set"),
         ("{", "TF_CONFIG is not JSON"),
-        ("[]", 'TF_CONFIG has no "cluster"'),
-        ('{"cluster": {}}', 'TF_CONFIG has no "task"'),
-        ('{"cluster": {}, "task": {}}', "no list of workers"),
-        (config(workers=[]), "no list of workers"),
-        (config(workers=["a"]), "the worker 'a'; expected is 'host:port'"),
-        (config(workers=["a:0"]), "the worker 'a:0'; expected is 'host:port'"),
-        (config(workers=[7]), "the worker 7; expected is 'host:port'"),
-        (config(workers=["a:1", "a:1"]), "names a worker twice: a:1, a:1"),
-        (config(kind="chief"), "task type 'chief'; expected is 'worker'"),
-        (config(index=2), "task index 2; expected is one from 0 to 1"),
-        (config(index=None), "task index None"),
-        ('{"cluster": {"worker": ["a:1"], "ps": ["b:1"]}, "task": {}}', "tasks of type ps"),
+        ("[]", "must have workers, and nothing else; got {}"),
+        ("7", "TF_CONFIG cannot be used"),
+        ('{"cluster": [], "task": {}}', "TF_CONFIG cannot be used"),
+        (config(workers=[]), "must have workers, and nothing else"),
+        ('{"cluster": {"worker": ["a:1"], "ps": ["b:1"]}}', "must have workers, and nothing else"),
+        (config(workers=["a:1", "b"]), "each worker must be 'host:port'; got a:1, b"),
+        (config(workers=["a:0"]), "each worker must be 'host:port'; got a:0"),
+        (config(workers=["a:99999"]), "TF_CONFIG cannot be used: Port out of range"),
+        (config(workers=[7]), "TF_CONFIG cannot be used"),
+        (config(kind="chief"), "this is chief 0, of 2 workers"),
+        (config(index=2), "this is worker 2, of 2 workers"),
+        (config(index=None), "TF_CONFIG cannot be used"),
+        ('{"cluster": {"worker": ["a:1"]}}', "this is None None, of 1 workers"),
     ],
 )
 def test_tf_config_that_cannot_be_used_is_refused(text, message, monkeypatch):
     monkeypatch.setenv("TF_CONFIG", text)
     with pytest.raises(InputError, match=message):
         strategies.get("multi_worker")
+
+
+def test_a_command_on_several_devices_trains_evaluates_and_exports(tiny_run, tmp_path):
+    """With the numbers of one device: the replicas draw other noise, and see the same images."""
+    arguments = ("--config", str(tiny_run.folder / runs.SETTINGS), "--strategy", "mirrored")
+    arguments += ("--output", str(tmp_path / "run"), "--num-importance-samples", "10")
+    processes = forks.start(commands.main_on_two_cpus, "train", *arguments, logs=tmp_path)
+    codes = forks.end(processes)
+    log = (tmp_path / "log-0.txt").read_text()
+    assert codes == [0], log
+    assert "parameters; 2 replicas; up to 4 epochs" in log
+    assert (tmp_path / "run" / "saved_model" / "1").is_dir()
+    results = json.loads((tmp_path / "run" / runs.RESULTS).read_text())
+    assert results["settings"]["strategy"] == "mirrored"
+    assert results["elbo"] == pytest.approx(tiny_run.results["elbo"], rel=0.02)
 
 
 def test_port_in_use_is_refused(monkeypatch):

@@ -16,7 +16,7 @@ from tfvae.common.files import atomic_write, check_output_file
 from tfvae.datasets import describe_dataset
 from tfvae.figures import image_grid
 from tfvae.training import job as training
-from tfvae.training import pretrained, publishing, report, runs, splits, strategies
+from tfvae.training import pretrained, publishing, runs, splits, strategies
 from tfvae.training.settings import TrainingSettings
 from tfvae.tuning.search_settings import SearchSettings, SearchSpace
 
@@ -89,8 +89,7 @@ def train(
         if not (folder / runs.MODEL).exists() and not (folder / runs.BACKUP).exists():
             runs.remove_unfinished(folder)
         raise
-    for line in report.lines(run.results):
-        say(line)
+    say(training.describe_results(run.results))
     _write_json(json_file, run.results)
     say(f"Model    {folder / runs.MODEL}")
     say(f"Figures  {', '.join(map(str, run.figures)) or 'none: only 1 or 3 channels can be drawn'}")
@@ -128,7 +127,7 @@ def evaluate(
     check_output_file(json_file, overwrite=overwrite)
     if num_importance_samples is not None:
         num_importance_samples = check_integer("num_samples", num_importance_samples, minimum=1)
-    model = pretrained.located(model)
+    model = pretrained.find_model(model)
     settings = _settings(model, **given)
     strategy = strategies.get(settings.strategy)
     if not strategies.is_chief(strategy):
@@ -141,8 +140,7 @@ def evaluate(
         split=split,
         num_importance_samples=num_importance_samples or settings.num_importance_samples,
     )
-    for line in report.lines(results):
-        say(line)
+    say(training.describe_results(results))
     _write_json(json_file, results)
 
 
@@ -173,7 +171,7 @@ def sample(
         OSError: If something cannot be written.
     """
     check_output_file(output, ".png", ".npy", overwrite=overwrite)
-    images = runs.load_vae(pretrained.located(model)).sample(count, seed=seed, mean=mean).numpy()
+    images = runs.load_vae(pretrained.find_model(model)).sample(count, seed=seed, mean=mean).numpy()
     with atomic_write(output) as path:
         if output.suffix == ".npy":
             np.save(path, images)
@@ -201,7 +199,7 @@ def encode(
         OSError: If something cannot be written.
     """
     check_output_file(output, ".npz", overwrite=overwrite)
-    model = pretrained.located(model)
+    model = pretrained.find_model(model)
     vae = runs.load_vae(model)
     settings = _settings(model, **given)
     labelled = describe_dataset(settings.dataset, settings.data_dir).class_names is not None
@@ -239,7 +237,7 @@ def plot(model: Path, output: Path, *, overwrite: bool, say: Say, **given: Any) 
         raise InputError(
             f"the folder {output} is not empty: choose another --output, or give --overwrite"
         )
-    model = pretrained.located(model)
+    model = pretrained.find_model(model)
     vae = runs.load_vae(model)
     history = (model if model.is_dir() else model.parent) / runs.HISTORY
     for file in training.write_figures(
@@ -276,7 +274,7 @@ def export(
         InputError: If something that was given cannot be used.
         OSError: If something cannot be written.
     """
-    vae = runs.load_vae(pretrained.located(model))
+    vae = runs.load_vae(pretrained.find_model(model))
     if file_format == "saved_model":
         version = serving.export_saved_model(
             vae,

@@ -4,9 +4,8 @@ import time
 from typing import Any
 
 import keras
+import rich.progress
 from rich.console import Console
-from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as Bar
 
 from tfvae.fitting.replicas import has_several_workers
 
@@ -18,12 +17,11 @@ SECONDS_BETWEEN_LINES_OF_STEPS = 60.0
 
 
 class Progress(keras.callbacks.Callback):
-    """One live progress bar for the whole of training; where there is no terminal, plain lines.
+    """One live progress bar for the whole of training; without a terminal, plain lines.
 
     Args:
         console: Where to write; standard error by default, so that standard output holds results.
-        quantity: The log that is shown, of training and of validation: that by which epochs are
-            chosen.
+        quantity: The log that is shown, of training and of validation.
 
     Example:
         >>> vae.fit(images, epochs=50, verbose=0, callbacks=[Progress()])
@@ -36,7 +34,7 @@ class Progress(keras.callbacks.Callback):
         self._bar = None
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Begins to show."""
+        """Starts the bar."""
         self._steps = self.params.get("steps")
         self._epoch = self._step = 0
         self._began = self._last_shown = time.monotonic()
@@ -44,17 +42,17 @@ class Progress(keras.callbacks.Callback):
         self._terms: dict[str, float] = {}
         self._task = None
         if self.console.is_interactive:
-            self._bar = Bar(
-                BarColumn(bar_width=self.console.width // 8),
-                TimeRemainingColumn(elapsed_when_finished=True),
-                TextColumn("{task.description}"),
+            self._bar = rich.progress.Progress(
+                rich.progress.BarColumn(bar_width=self.console.width // 8),
+                rich.progress.TimeRemainingColumn(elapsed_when_finished=True),
+                rich.progress.TextColumn("{task.description}"),
                 console=self.console,
                 auto_refresh=False,
             )
             self._bar.start()
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Takes note of the epoch."""
+        """Notes the epoch."""
         self._epoch, self._step = epoch, 0
         if self._bar and self._task is None:
             # Only now, so that epochs done before training was resumed do not count as speed.
@@ -62,15 +60,14 @@ class Progress(keras.callbacks.Callback):
             self._show()
 
     def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """Shows where training is, if that was not shown a moment ago."""
+        """Shows where training is, unless that was shown a moment ago."""
         # Not `on_train_batch_end`: to give it logs, Keras waits for the device after every step.
         self._step = batch
         pause = SECONDS_BETWEEN_REFRESHES if self._bar else SECONDS_BETWEEN_LINES_OF_STEPS
         if batch and time.monotonic() - self._last_shown >= pause:
             # The metrics of several workers are read by all of them at once, or not at all.
-            if not has_several_workers(self.model.strategy):
-                result = self.model.get_metrics_result()[self.quantity]
-                self._terms[self.quantity] = float(result)
+            if not has_several_workers(self.model.distribute_strategy):
+                self._terms[self.quantity] = float(self.model.get_metrics_result()[self.quantity])
             self._show()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
@@ -93,7 +90,7 @@ class Progress(keras.callbacks.Callback):
         self.stop()
 
     def stop(self) -> None:
-        """Gives the terminal back; for use where an error ended training."""
+        """Gives the terminal back, also when an error has ended training."""
         if self._bar:
             self._bar.stop()
             self._bar = None

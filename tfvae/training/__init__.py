@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from tfvae.training import settings as settings
     from tfvae.training import strategies as strategies
     from tfvae.training.job import train as train
-    from tfvae.training.model_card import write_model_card as write_model_card
     from tfvae.training.pretrained import load_pretrained as load_pretrained
     from tfvae.training.settings import TrainingSettings as TrainingSettings
 
@@ -23,7 +22,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submodules=["pretrained", "publishing", "recipes", "settings", "strategies"],
     submod_attrs={
         "job": ["train"],
-        "model_card": ["write_model_card"],
         "pretrained": ["load_pretrained"],
         "settings": ["TrainingSettings"],
     },

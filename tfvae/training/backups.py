@@ -16,6 +16,8 @@ from tfvae.fitting.callbacks import BestWeights
 STATE = "state.json"
 BEST_WEIGHTS = "best_weights.npz"
 
+_STATE_OF_BEST_WEIGHTS = ("best", "best_epoch", "wait", "stopped_epoch", "stop_reason")
+
 
 class Backup(keras.callbacks.Callback):
     """Backs up the whole state of training after each epoch, and restores the last backup.
@@ -33,8 +35,8 @@ class Backup(keras.callbacks.Callback):
         writes: Whether this process writes; of several workers, only the chief does.
 
     Attributes:
-        initial_epoch: The number of epochs that the last backup holds, 0 where there is none.
-        history: The logs by name, a value an epoch, those before the kill included.
+        initial_epoch: The number of epochs that the last backup holds, 0 if there is none.
+        history: The logs by name, one value per epoch, those before the kill included.
         is_over: Whether training had ended when the last backup was written.
     """
 
@@ -66,10 +68,8 @@ class Backup(keras.callbacks.Callback):
         """
         if self._last is None:
             return
-        keras_backup = keras.callbacks.BackupAndRestore(str(self._last))
-        keras_backup.set_model(self.model)
         try:
-            keras_backup.on_train_begin()
+            self._keras_backup(self._last).on_train_begin()
         except ValueError as error:
             raise InputError(
                 f"the backup {self._last} belongs to another model: {str(error).splitlines()[0]}"
@@ -80,7 +80,7 @@ class Backup(keras.callbacks.Callback):
             file = self._last / BEST_WEIGHTS
             if file.is_file():
                 with np.load(file) as arrays:
-                    self.best_weights.best_weights = [arrays[name] for name in arrays.files]
+                    self.best_weights.best_weights = list(arrays.values())
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Writes a backup, and removes the one before."""
@@ -88,10 +88,8 @@ class Backup(keras.callbacks.Callback):
             self.history.setdefault(name, []).append(float(value))
         if not self.writes:
             return
-        with atomic_write(self.folder / f"epoch-{epoch + 1:06d}") as path:
-            keras_backup = keras.callbacks.BackupAndRestore(str(path))
-            keras_backup.set_model(self.model)
-            keras_backup.on_epoch_end(epoch)
+        with atomic_write(self.folder / f"epoch-{epoch + 1:06d}") as folder:
+            self._keras_backup(folder).on_epoch_end(epoch)
             state = {
                 "epoch": epoch + 1,
                 "is_over": bool(self.model.stop_training),
@@ -99,13 +97,11 @@ class Backup(keras.callbacks.Callback):
                 "seconds": self.seconds,
             }
             if self.best_weights:
-                state["best"] = {
-                    name: getattr(self.best_weights, name)
-                    for name in ("best", "best_epoch", "wait", "stopped_epoch", "stop_reason")
-                }
-                if self.best_weights.best_weights is not None:
-                    np.savez(path / BEST_WEIGHTS, *self.best_weights.best_weights)
-            (path / STATE).write_text(json.dumps(state), encoding="utf-8")
+                best = self.best_weights
+                state["best"] = {name: getattr(best, name) for name in _STATE_OF_BEST_WEIGHTS}
+                if best.best_weights is not None:
+                    np.savez(folder / BEST_WEIGHTS, *best.best_weights)
+            (folder / STATE).write_text(json.dumps(state), encoding="utf-8")
         for older in sorted(self.folder.glob("epoch-*"))[:-1]:
             shutil.rmtree(older)
 
@@ -113,3 +109,8 @@ class Backup(keras.callbacks.Callback):
         """Removes all backups, once there is nothing left to go on with."""
         if self.writes:
             shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _keras_backup(self, folder: Path) -> keras.callbacks.BackupAndRestore:
+        callback = keras.callbacks.BackupAndRestore(str(folder))
+        callback.set_model(self.model)
+        return callback

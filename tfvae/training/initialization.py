@@ -5,20 +5,39 @@ import numpy as np
 import tensorflow as tf
 
 from tfvae.common.errors import InputError
+from tfvae.training import pretrained, runs, splits
+from tfvae.training.settings import TrainingSettings
 from tfvae.vae import VAE
 
 # Some pixels are 0 in all images: a decoder that is sure of that would need infinite logits.
 _LEAST_PROBABILITY = 0.001
 
 
+def initialize(vae: VAE, settings: TrainingSettings) -> None:
+    """Gives a model the weights that training starts from under these settings.
+
+    Raises:
+        InputError: If the initial model is not there or has other networks.
+    """
+    if settings.initial_model is not None:
+        is_pretrained = settings.initial_model in pretrained.names()
+        # The name means the same wherever the command is run.
+        find = pretrained.folder_of if is_pretrained else pretrained.find_model
+        copy_weights(runs.load_vae(find(settings.initial_model)), vae)
+    elif settings.decoder_bias == "data_mean":
+        binarization = "none" if settings.binarization == "dynamic" else settings.binarization
+        images = splits.load_split(settings, "train", binarization=binarization, shuffle=False)
+        set_decoder_bias(vae, images)
+
+
 def set_decoder_bias(vae: VAE, images: tf.data.Dataset) -> None:
     """Sets the bias of the decoder's logits so that each pixel starts at its mean in the data.
 
-    Where a bias is shared by all pixels of a channel, as in convolutions, it is at the mean of the
+    A bias that all pixels of a channel share, as in convolutions, starts at the mean of the
     channel. So the decoder need not spend its first steps on what all images have in common.
 
     Args:
-        vae: The model; its decoder's last layer with a bias is changed.
+        vae: The model; the last layer of its decoder that has a bias is changed.
         images: Batches `[batch, height, width, channels]`, in [0, 1].
 
     Raises:
@@ -30,7 +49,7 @@ def set_decoder_bias(vae: VAE, images: tf.data.Dataset) -> None:
     total, count = np.zeros(vae.image_shape), 0
     for batch in images:
         total += tf.reduce_sum(tf.cast(batch, tf.float64), axis=0).numpy()
-        count += batch.shape[0]
+        count += len(batch)
     mean = np.clip(total / count, _LEAST_PROBABILITY, 1 - _LEAST_PROBABILITY)
     if biases and biases[-1].shape == (mean.size,):
         mean = mean.ravel()
@@ -46,29 +65,22 @@ def set_decoder_bias(vae: VAE, images: tf.data.Dataset) -> None:
 
 
 def copy_weights(source: VAE, vae: VAE) -> None:
-    """Copies the weights of both networks of a model to another model.
-
-    Args:
-        source: Whose weights are taken.
-        vae: Whose weights are replaced.
+    """Copies the weights of both networks of `source` to `vae`.
 
     Raises:
-        InputError: If their networks have not the same weights.
+        InputError: If their networks do not have the same weights.
     """
-    for part in ("encoder", "decoder"):
-        taken, replaced = getattr(source, part), getattr(vae, part)
-        if _shapes(taken) != _shapes(replaced):
+    pairs = {part: (getattr(source, part), getattr(vae, part)) for part in ("encoder", "decoder")}
+    for part, networks in pairs.items():
+        there, here = map(_shapes, networks)
+        if there != here:
             raise InputError(
                 f"the initial model must have the networks of the settings; the {part} has weights "
-                f"of shapes {_described(taken)} there, and {_described(replaced)} here"
+                f"of shapes {there} there, and {here} here"
             )
-    for part in ("encoder", "decoder"):
-        getattr(vae, part).set_weights(getattr(source, part).get_weights())
+    for from_network, to_network in pairs.values():
+        to_network.set_weights(from_network.get_weights())
 
 
-def _shapes(network: keras.Model) -> list[tuple[int, ...]]:
-    return [tuple(weight.shape) for weight in network.weights]
-
-
-def _described(network):
-    return ", ".join("x".join(map(str, shape)) for shape in _shapes(network))
+def _shapes(network: keras.Model) -> str:
+    return ", ".join("x".join(map(str, weight.shape)) for weight in network.weights)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import inspect
 import itertools
 import json
 import math
@@ -24,7 +25,7 @@ from tfvae.fitting.progress import Progress
 from tfvae.fitting.replicas import has_several_workers
 from tfvae.inference import diagnostics
 from tfvae.serving import export_saved_model
-from tfvae.training import initialization, pretrained, runs, splits, strategies
+from tfvae.training import initialization, runs, splits, strategies
 from tfvae.training.backups import Backup
 from tfvae.training.settings import TrainingSettings
 from tfvae.vae import VAE
@@ -33,8 +34,10 @@ STEPS = 40_000
 FEWEST_EPOCHS, MOST_EPOCHS = 50, 200
 FEWEST_PATIENT_EPOCHS = 10
 
-# Of the piecewise schedule, as Burda et al. (2015) have it.
 STAGES = 8
+"""The stages of the piecewise schedule of learning rates, as Burda et al. (2015) have it."""
+
+NUM_IMAGES_TO_DRAW = 1000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,9 +80,8 @@ def train(
         settings: What is trained, on what.
         folder: A folder that is empty, or that of a run to resume. Of several workers, only the
             chief's is of use.
-        strategy: The one of the settings; None for one device.
-        backups: Where the backup lies that training goes on from, if there is one; `backup` in
-            the folder if None.
+        strategy: The strategy of the settings; None for one device.
+        backups: The folder of the backup to go on from, if there is one; None for that of the run.
         split: Whose images the numbers and figures at the end are of: `validation` where settings
             are still to be chosen, so that they are not chosen on the test images.
         num_importance_samples: Latents per image for log p(x) of these images; what the settings
@@ -97,74 +99,42 @@ def train(
     """
     keras.utils.set_random_seed(settings.seed)
     description = describe_dataset(settings.dataset, settings.data_dir)
-    best_weights = BestWeights(
-        settings.patience or 1, settings.monitor, start_from_epoch=settings.warmup_epochs
-    )
     is_chief = strategies.is_chief(strategy)
-    backup = Backup(backups or folder / runs.BACKUP, best_weights, writes=is_chief)
-    data = {
-        "train": splits.load_split(settings, "train", initial_epoch=backup.initial_epoch),
-        "validation": splits.load_split(settings, "validation"),
-    }
-    # Asked for at the end: a name that is not known shows now.
+    backup = Backup(backups or folder / runs.BACKUP, writes=is_chief)
+    images = splits.load_split(settings, "train", initial_epoch=backup.initial_epoch)
+    validation_images = splits.load_split(settings, "validation")
+    # It is needed at the end: a name that is not known shows now.
     splits.load_split(settings, split)
-    settings = with_epochs(settings, steps_per_epoch=int(data["train"].cardinality()))
-    best_weights.patience = settings.patience
+    steps_per_epoch = int(images.cardinality())
+    settings = with_epochs(settings, steps_per_epoch)
     runs.write_text(folder / runs.SETTINGS, settings.to_json())
-    runs.write_evaluation(folder, runs.Evaluation(split, num_importance_samples))
-    say(_sentence_about_data(description, settings))
+    evaluation = runs.Evaluation(split=split, num_importance_samples=num_importance_samples)
+    runs.write_text(folder / runs.EVALUATION, evaluation.to_json())
+    say(_describe_data(settings, description))
 
     with strategies.scope(strategy):
         vae = build_vae(settings, description.image_shape)
-    num_replicas = vae.strategy.num_replicas_in_sync
-    say(
-        f"{settings.network} network, {vae.latent_dim} latents, {vae.count_params():,} parameters;"
-        + (f" {num_replicas} replicas;" if num_replicas > 1 else "")
-        + f" up to {settings.epochs} epochs"
-        + (f", {backup.initial_epoch} of them done" if backup.initial_epoch else "")
-    )
-    compile_vae(vae, settings, steps_per_epoch=int(data["train"].cardinality()))
+    compile_vae(vae, settings, steps_per_epoch)
     if not backup.initial_epoch:
-        initialize(vae, settings)
-    shown = settings.monitor.removeprefix("val_")
-    callbacks = [Progress(quantity=shown)] if is_chief else []
-    if settings.warmup_epochs:
-        callbacks.append(KLWarmup(settings.warmup_epochs, end=settings.beta))
-    if with_tensorboard:
-        held_out = splits.first_images(settings, description, split="validation", count=1000)
-        callbacks += figures.tensorboard_callbacks(folder / runs.TENSORBOARD, *held_out)
-    try:
-        vae.fit(
-            data["train"],
-            validation_data=data["validation"],
-            epochs=backup.initial_epoch if backup.is_over else settings.epochs,
-            callbacks=[*callbacks, best_weights, backup],
-            verbose=0,
-        )
-    except tf.errors.OpError as error:
-        if not has_several_workers(vae.strategy):
-            raise
-        raise WorkerLostError(
-            f"another worker has ended, so that this one cannot go on "
-            f"({type(error).__name__}). Start all of them again: `--resume "
-            f"{folder if is_chief else 'RUN_FOLDER'}` goes on "
-            f"after epoch {len(backup.history.get('loss', ()))}"
-        ) from error
-    finally:
-        if is_chief:
-            callbacks[0].stop()
+        initialization.initialize(vae, settings)
+    say(_describe_model(vae, settings, backup.initial_epoch))
+
+    backup.best_weights = BestWeights(
+        settings.patience, settings.monitor, start_from_epoch=settings.warmup_epochs
+    )
+    callbacks = _callbacks(settings, folder, description, with_tensorboard)
+    _fit(vae, settings, images, validation_images, callbacks, backup)
     if not is_chief:
         return None
-    history = backup.history
     with atomic_write(folder / runs.MODEL) as path:
         vae.save(path)
-    runs.write_history(folder / runs.HISTORY, history)
-    seconds = backup.seconds
-    stopped = f" ({best_weights.stop_reason})" if best_weights.stop_reason else ""
-    say(
-        f"Trained {len(history['loss'])} epochs in {seconds:.0f} s{stopped}; the weights are those "
-        f"of epoch {best_weights.best_epoch + 1}: {folder / runs.MODEL}"
-    )
+    runs.write_history(folder / runs.HISTORY, backup.history)
+    training = {
+        "epochs": len(backup.history["loss"]),
+        "best_epoch": backup.best_weights.best_epoch + 1,
+        "seconds": backup.seconds,
+    }
+    say(_describe_training(training, backup.best_weights.stop_reason, folder / runs.MODEL))
 
     if strategy is not None:
         # The rest is for one device, and for the chief alone.
@@ -174,13 +144,10 @@ def train(
         settings,
         split=split,
         num_importance_samples=num_importance_samples or settings.num_importance_samples,
-    ) | {
-        "epochs": len(history["loss"]),
-        "best_epoch": best_weights.best_epoch + 1,
-        "seconds": seconds,
-    }
+    )
+    results |= training
     runs.write_text(folder / runs.RESULTS, json.dumps(results, indent=2) + "\n")
-    files = write_figures(vae, settings, folder, split=split, history=history)
+    files = write_figures(vae, settings, folder, split=split, history=backup.history)
     saved_model = export_saved_model(vae, folder / "saved_model")
     backup.remove()
     (folder / runs.EVALUATION).unlink()
@@ -190,60 +157,52 @@ def train(
 def evaluate(
     vae: VAE, settings: TrainingSettings, *, split: str, num_importance_samples: int
 ) -> dict[str, Any]:
-    """Evaluates a model on a split of the data set of the settings.
-
-    Args:
-        vae: The model.
-        settings: Whose data set and seed are taken.
-        split: The split.
-        num_importance_samples: Latents per image for log p(x).
-
-    Returns:
-        The numbers of `diagnostics.evaluate`, the `seconds` that it took, and the `settings`.
-
-    Raises:
-        InputError: If the data set is not there or its images do not fit the model.
-    """
+    """The numbers of a model on a split of the data set of the settings, and what gave them."""
     began = time.perf_counter()
     images = splits.load_split(settings, split, shuffle=False)
-    numbers = diagnostics.evaluate(vae, images, num_importance_samples, seed=settings.seed)
-    seconds = time.perf_counter() - began
-    settings_of_split = {**settings.model_dump(), "split": split}
-    return numbers | {"seconds": seconds, "settings": settings_of_split}
+    results = diagnostics.evaluate(vae, images, num_importance_samples, seed=settings.seed)
+    results["seconds"] = time.perf_counter() - began
+    results["settings"] = {**settings.model_dump(), "split": split}
+    return results
+
+
+def describe_results(results: dict[str, Any]) -> str:
+    """The numbers of an evaluation as lines to read, each with its standard error."""
+
+    def number(name: str, digits: int = 2) -> str:
+        error = results[f"{name}_stderr"]
+        return f"{results[name]:8.{digits}f} ± {'?' if error is None else f'{error:.{digits}f}'}"
+
+    settings = results["settings"]
+    return f"""\
+On the {results["num_images"]:,} images of {settings["dataset"]}'s {settings["split"]} split, mean \
+± standard error in nats per image:
+  ELBO                            {number("elbo")}
+  reconstruction  E_q[log p(x|z)] {number("reconstruction")}
+  KL(q(Z|x) || p(Z))              {number("kl")}
+  log p(x)                        {number("log_likelihood")}
+  posterior gap  log p(x) - ELBO  {number("posterior_gap")}
+  bits per dimension              {number("bits_per_dim", digits=4)}
+  active units                    {results["active_units"]:8d} of {len(results["kl_per_dimension"])}
+  (log p(x) from {results["num_importance_samples"]:,} importance samples per image, of a median \
+effective size of {results["effective_sample_size_median"]:.0f})"""
 
 
 def build_vae(settings: TrainingSettings, image_shape: tuple[int, int, int]) -> VAE:
     """The untrained model of the settings, with random weights."""
-    names = ("hidden", "filters", "blocks", "activation")
-    given = {name: getattr(settings, name) for name in names}
-    given["batch_normalization"] = settings.batch_normalization or None
+    encoder, _ = networks.BY_NAME[settings.network]
+    # The arguments of a network have the names of their settings.
+    given = {
+        name: getattr(settings, name)
+        for name in inspect.signature(encoder).parameters
+        if getattr(settings, name, None) is not None
+    }
     if settings.network != "mlp" and settings.hidden is not None:
         (given["hidden"],) = settings.hidden
     encoder, decoder = networks.build(
-        settings.network,
-        image_shape,
-        settings.latent_dim,
-        dtype=settings.precision,
-        **{name: value for name, value in given.items() if value is not None},
+        settings.network, image_shape, dtype=settings.precision, **given
     )
     return VAE(encoder=encoder, decoder=decoder, dtype=settings.precision)
-
-
-def initialize(vae: VAE, settings: TrainingSettings) -> None:
-    """Gives a model the weights that the settings say training starts from.
-
-    Raises:
-        InputError: If the initial model is not there or has other networks.
-    """
-    if settings.initial_model is not None:
-        is_pretrained = settings.initial_model in pretrained.names()
-        # The name means the same wherever the command is run.
-        find = pretrained.folder_of if is_pretrained else pretrained.located
-        initialization.copy_weights(runs.load_vae(find(settings.initial_model)), vae)
-    elif settings.decoder_bias == "data_mean":
-        binarization = "none" if settings.binarization == "dynamic" else settings.binarization
-        images = splits.load_split(settings, "train", binarization=binarization, shuffle=False)
-        initialization.set_decoder_bias(vae, images)
 
 
 def compile_vae(vae: VAE, settings: TrainingSettings, steps_per_epoch: int) -> None:
@@ -319,26 +278,13 @@ def write_figures(
     split: str = "test",
     history: dict[str, list[float]] | None = None,
 ) -> list[Path]:
-    """Draws samples, reconstructions, latents and the training curves into PNG files.
-
-    Args:
-        vae: A trained model.
-        settings: Those of its training; their data set gives the images.
-        folder: Where the files go.
-        split: Whose images are reconstructed and encoded.
-        history: The logs of the training by name; no curves where there are none.
-
-    Returns:
-        The files; none if the images have channels that nobody can look at.
-
-    Raises:
-        InputError: If the data set is not there.
-        OSError: If the folder cannot be written to.
-    """
+    """Draws a model and its training into PNG files; none if nobody can look at the channels."""
     if vae.image_shape[2] not in (1, 3):
         return []
     description = describe_dataset(settings.dataset, settings.data_dir)
-    images, labels = splits.first_images(settings, description, split=split, count=1000)
+    images, labels = splits.first_images(
+        settings, description, split=split, count=NUM_IMAGES_TO_DRAW
+    )
     drawn = {
         "samples": figures.samples(vae, seed=settings.seed),
         "reconstructions": figures.reconstructions(vae, images[:20]),
@@ -350,20 +296,71 @@ def write_figures(
         drawn["latent_plane"] = figures.latent_plane(vae, images, labels)
     else:
         drawn["latent_traversals"] = figures.latent_traversals(vae, images)
-    files = []
     for name, figure in drawn.items():
-        files.append(folder / f"{name}.png")
-        figures.save_figure(figure, files[-1])
-    return files
+        figures.save_figure(figure, folder / f"{name}.png")
+    return [folder / f"{name}.png" for name in drawn]
 
 
-def _sentence_about_data(description, settings):
+def _callbacks(settings, folder, description, with_tensorboard):
+    callbacks = []
+    if settings.warmup_epochs:
+        callbacks.append(KLWarmup(settings.warmup_epochs, end=settings.beta))
+    if with_tensorboard:
+        images, labels = splits.first_images(
+            settings, description, split="validation", count=NUM_IMAGES_TO_DRAW
+        )
+        callbacks += figures.tensorboard_callbacks(folder / runs.TENSORBOARD, images, labels)
+    return callbacks
+
+
+def _fit(vae, settings, images, validation_images, callbacks, backup):
+    progress = Progress(quantity=settings.monitor.removeprefix("val_"))
+    shown = [progress] if backup.writes else []
+    try:
+        vae.fit(
+            images,
+            validation_data=validation_images,
+            epochs=backup.initial_epoch if backup.is_over else settings.epochs,
+            callbacks=[*shown, *callbacks, backup.best_weights, backup],
+            verbose=0,
+        )
+    except tf.errors.OpError as error:
+        if not has_several_workers(vae.distribute_strategy):
+            raise
+        raise WorkerLostError(
+            f"another worker has ended, so that this one cannot go on ({type(error).__name__}). "
+            "Start all of them again: `--resume "
+            f"{backup.folder.parent if backup.writes else 'RUN_FOLDER'}` goes on after epoch "
+            f"{len(backup.history.get('loss', ()))}"
+        ) from error
+    finally:
+        progress.stop()
+
+
+def _describe_data(settings, description):
     counts = splits.sizes(settings, description)
     height, width, channels = description.image_shape
-    pixels = f"{settings.binarization} binarisation"
-    if settings.binarization == "none":
-        pixels = "pixels as they are stored"
+    is_gray = settings.binarization == "none"
+    pixels = "pixels as they are stored" if is_gray else f"{settings.binarization} binarization"
     return (
         f"{description.name}: {counts['train']:,} images to train on, {counts['validation']:,} to "
         f"validate, {counts['test']:,} held out; {height}x{width}x{channels}, {pixels}"
+    )
+
+
+def _describe_model(vae, settings, initial_epoch):
+    num_replicas = vae.distribute_strategy.num_replicas_in_sync
+    replicas = f" {num_replicas} replicas;" if num_replicas > 1 else ""
+    done = f", {initial_epoch} of them done" if initial_epoch else ""
+    return (
+        f"{settings.network} network, {vae.latent_dim} latents, {vae.count_params():,} parameters;"
+        f"{replicas} up to {settings.epochs} epochs{done}"
+    )
+
+
+def _describe_training(training, stop_reason, file):
+    stopped = f" ({stop_reason})" if stop_reason else ""
+    return (
+        f"Trained {training['epochs']} epochs in {training['seconds']:.0f} s{stopped}; the weights "
+        f"are those of epoch {training['best_epoch']}: {file}"
     )

@@ -1,100 +1,69 @@
-"""The card of a trained model: what it is, what it was trained on, and how good it is."""
+"""The card of a published model: what it is, what it was trained on, and how good it is."""
 
 import math
-import os
 import platform
-from collections.abc import Mapping
-from importlib import metadata
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from importlib import metadata, resources
+from typing import Any
 
 from tfvae import __version__
-from tfvae.common.errors import InputError
-from tfvae.common.files import atomic_write
+from tfvae.datasets import DatasetDescription
+from tfvae.training import recipes, splits
+from tfvae.training.settings import TrainingSettings
 from tfvae.vae import VAE
 
+TEMPLATE = resources.files(__package__) / "card.md"
+
 _PACKAGES = ("tensorflow", "keras", "tensorflow-probability", "numpy")
-_STANDARD_ERROR = "_stderr"
+_BINARIZATION = {
+    "dynamic": "dynamic binarization; the held-out images were sampled once, from seed "
+    f"{splits.EVALUATION_SEED}",
+    "fixed": "binarized once by sampling",
+    "threshold": "binarized at a half",
+    "none": "as they are stored",
+}
+# Differ between runs of one recipe.
+_SETTINGS_OF_A_RUN = ("data_dir", "strategy", "seed")
 
 
-def write_model_card(
+def fill_card(
     vae: VAE,
-    folder: str | os.PathLike,
+    settings: TrainingSettings,
+    description: DatasetDescription,
+    results: Mapping[str, Any],
     *,
-    data: str,
-    numbers: Mapping[str, float],
+    name: str,
     command: str,
-    sections: Mapping[str, str] | None = None,
-    overwrite: bool = False,
-) -> Path:
-    """Writes `<folder>/card/README.md`, beside `<folder>/model.keras` and the versions.
-
-    Args:
-        vae: The model.
-        folder: `saved_models/<model>`.
-        data: What it was trained and evaluated on, a sentence or more of Markdown.
-        numbers: What was measured on held-out images; `name` and `name_stderr` make one line.
-        command: What trains it again.
-        sections: Further sections of Markdown, by heading.
-        overwrite: Whether a card that is there is replaced.
-
-    Returns:
-        The card's path. The PNG files that lie beside it are shown in it.
-
-    Raises:
-        InputError: If there is a card already, or it cannot be written.
-    """
-    path = Path(folder) / "card" / "README.md"
-    if path.exists() and not overwrite:
-        raise InputError(f"{path} is there already: give overwrite=True to replace it")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        card = _card(
-            vae,
-            name=Path(folder).name,
-            data=data,
-            numbers=numbers,
-            command=command,
-            sections=sections or {},
-            pictures=sorted(path.parent.glob("*.png")),
-        )
-        with atomic_write(path) as beside:
-            beside.write_text(card, "utf-8")
-    except OSError as error:
-        raise InputError(f"{path} cannot be written: {error.strerror or error}") from error
-    return path
-
-
-def _card(vae, *, name, data, numbers, command, sections, pictures):
-    height, width, channels = vae.image_shape
-    rows = [
-        f"| {key} | {_measured(value, numbers.get(key + _STANDARD_ERROR))} |"
-        for key, value in numbers.items()
-        if not (key.endswith(_STANDARD_ERROR) and key.removesuffix(_STANDARD_ERROR) in numbers)
-    ]
+    pictures: Sequence[str],
+) -> str:
+    """The text of a card in Markdown; `command` trains again, `pictures` are files beside it."""
+    numbers = {key: _number(results[key], results.get(f"{key}_stderr")) for key in results}
     versions = [f"tfvae {__version__}", f"Python {platform.python_version()}"]
     versions += [f"{package} {metadata.version(package)}" for package in _PACKAGES]
-    parts = [
-        f"# {name}",
-        f"A variational autoencoder of {height} x {width} x {channels} images with "
-        f"{vae.latent_dim} latent dimensions: {vae.encoder.count_params():,} parameters in the "
-        f"encoder, {vae.decoder.count_params():,} in the decoder.",
-        "## Data",
-        data,
-        "## Numbers",
-        "On held-out images, in nats per image where nothing else is said; ± is one standard "
-        "error.",
-        "\n".join(["| | |", "|---|---|", *rows]),
-        "## Command",
-        f"```bash\n{command}\n```",
-        *(part for heading, text in sections.items() for part in (f"## {heading}", text)),
-        "## Versions",
-        ", ".join(versions),
-    ]
-    parts += [f"![{picture.stem.replace('_', ' ')}]({picture.name})" for picture in pictures]
-    return "\n\n".join(parts) + "\n"
+    return TEMPLATE.read_text("utf-8").format(
+        vae=vae,
+        settings=settings,
+        description=description,
+        results=results,
+        name=name,
+        command=command,
+        encoder_parameters=vae.encoder.count_params(),
+        decoder_parameters=vae.decoder.count_params(),
+        counts=splits.sizes(settings, description),
+        binarization=_BINARIZATION[settings.binarization],
+        numbers=numbers,
+        start=f" from `{settings.initial_model}` on," if settings.initial_model else "",
+        objective=_objective(settings),
+        recipe=_recipe(settings),
+        bound=_bound(settings),
+        versions=", ".join(versions),
+        pictures="\n\n".join(f"![{name.replace('_', ' ')}]({name}.png)" for name in pictures),
+    )
 
 
-def _measured(value, standard_error):
+def _number(value, standard_error):
+    if not isinstance(value, int | float):
+        return "?"
     if standard_error is None:
         return f"{value:.6g}"
     # Both to the second digit of the error, or to hundredths.
@@ -102,3 +71,49 @@ def _measured(value, standard_error):
     if 0 < standard_error < 1:
         decimals = max(decimals, 1 - math.floor(math.log10(standard_error)))
     return f"{value:.{decimals}f} ± {standard_error:.{decimals}f}"
+
+
+def _objective(settings):
+    if settings.objective == "elbo":
+        return "the ELBO"
+    text = f"the importance-weighted bound of {settings.num_samples} samples"
+    if settings.gradient_estimator == "doubly_reparameterized":
+        text += " with the doubly reparameterized gradient (arXiv:1810.04152)"
+    if settings.num_resampled is not None:
+        text += f", its gradient through {settings.num_resampled} resampled ones alone"
+    return text
+
+
+def _recipe(settings):
+    if settings.recipe is None:
+        return ""
+    recipe = recipes.load(settings.recipe)
+    usual = TrainingSettings.merged(recipe=settings.recipe)
+    changed = [
+        name
+        for name, value in settings
+        if name not in _SETTINGS_OF_A_RUN and value != getattr(usual, name)
+    ]
+    if changed:
+        return (
+            f"\n\nRecipe `{recipe.name}` ({recipe.summary}), but with other settings "
+            f"({', '.join(changed)}): its published number is not one of this model."
+        )
+    paper = recipe.paper
+    doubt = "" if paper.is_checked else ", quoted from memory and not read in the paper"
+    place = f", arXiv:{paper.arxiv}" if paper.arxiv else ""
+    return (
+        f"\n\nRecipe `{recipe.name}`: {recipe.summary}. Published: -log p(x) of "
+        f"{paper.negative_log_likelihood:.2f} nats{doubt} ({paper.authors}. {paper.title}. "
+        f"{paper.year}{place}; {paper.table}; {paper.estimator})."
+    )
+
+
+def _bound(settings):
+    if settings.objective != "iwae":
+        return ""
+    return (
+        f" Its encoder was trained for {settings.num_samples} samples per image, weighted by "
+        "their importance: a single one is worse than one of a model that was trained on the ELBO, "
+        "and so is its ELBO."
+    )

@@ -18,18 +18,12 @@ _FOLDERS = (
 def names() -> list[str]:
     """The names of the pretrained models, in alphabetical order."""
     return sorted(
-        {file.parent.name for folder in _FOLDERS for file in folder.glob("*/model.keras")}
+        {file.parent.name for folder in _FOLDERS for file in folder.glob(f"*/{runs.MODEL}")}
     )
 
 
 def folder_of(name: str) -> Path:
-    """Where a pretrained model lies, with its card.
-
-    Args:
-        name: One of `names()`.
-
-    Returns:
-        A folder with `model.keras`, `settings.json` and `card/README.md`.
+    """The folder of a pretrained model: `model.keras`, `settings.json` and `card/README.md`.
 
     Raises:
         InputError: If there is no pretrained model of that name.
@@ -42,18 +36,11 @@ def folder_of(name: str) -> Path:
     return next(folder / name for folder in _FOLDERS if (folder / name / runs.MODEL).is_file())
 
 
-def located(model: str | os.PathLike) -> Path:
-    """Where the model lies that a path or the name of a pretrained one stands for.
-
-    Args:
-        model: A `.keras` file, the folder of a run, or one of `names()`, unless there is a file or
-            a folder of that name.
-
-    Returns:
-        The file or the folder.
+def find_model(model: str | os.PathLike) -> Path:
+    """The file or folder that a path stands for or, if there is none, a pretrained model's name.
 
     Raises:
-        InputError: If there is none of these.
+        InputError: If there is neither.
     """
     if Path(model).exists():
         return Path(model)
@@ -72,8 +59,8 @@ def load_pretrained(name: str) -> VAE:
         name: One of `tfvae.training.pretrained.names()`; its card says what it is and how good.
 
     Returns:
-        The model, not compiled: `compile()` comes before `evaluate` and `fit`, and nothing before
-        `encode`, `decode`, `sample` and the estimators of `log p(x)`.
+        The model, not compiled: call `compile()` before `evaluate` and `fit`; `encode`, `decode`,
+        `sample` and the estimators of log p(x) need nothing.
 
     Raises:
         InputError: If there is no pretrained model of that name.

@@ -1,7 +1,7 @@
 """The folder of a training run: what lies in it, and how it is found again."""
 
+import contextlib
 import csv
-import dataclasses
 import json
 import os
 import shutil
@@ -12,6 +12,7 @@ import keras
 
 from tfvae.common.errors import InputError
 from tfvae.common.files import atomic_write
+from tfvae.common.validation import ValidatedModel
 from tfvae.training.settings import TrainingSettings
 from tfvae.vae import VAE
 
@@ -24,51 +25,30 @@ BACKUP = "backup"
 EVALUATION = "evaluation.json"
 
 
-@dataclasses.dataclass(frozen=True)
-class Evaluation:
-    """On what a run will be evaluated when its training ends.
-
-    Attributes:
-        split: Whose images the numbers and figures are of.
-        num_importance_samples: Latents per image for log p(x); None for what its settings say.
-    """
+class Evaluation(ValidatedModel):
+    """How a run is to be evaluated when its training ends; kept for those who resume it."""
 
     split: str = "test"
+    """The split whose images the numbers and figures are of."""
     num_importance_samples: int | None = None
+    """The latents per image for log p(x); if none, what the settings say."""
 
 
 def new_folder(path: str | os.PathLike | None, name: str) -> Path:
-    """Makes the folder of a new run.
-
-    Args:
-        path: Where; None for the next free `runs/<name>-<number>`.
-        name: Of the recipe or the data set.
-
-    Returns:
-        The folder, which exists and is empty.
+    """Makes an empty folder for a new run: at `path` or, if None, the next free `runs/<name>-<n>`.
 
     Raises:
         InputError: If there is a file, or a folder that is not empty, or no permission.
     """
-    if path is None:
-        stem = name.replace("/", "-").replace(":", "-")
-        number = 1
-        while True:
-            folder = Path("runs", f"{stem}-{number}")
-            try:
-                folder.mkdir(parents=True)
-                return folder
-            except FileExistsError:
-                number += 1
-            except OSError as error:
-                raise InputError(f"cannot make the output {folder}: {error.strerror}") from error
-    folder = Path(path)
     try:
+        if path is None:
+            return _numbered_folder(name.replace("/", "-").replace(":", "-"))
+        folder = Path(path)
         folder.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError) as error:
-        raise InputError(f"the output {folder} must be a folder; there is a file") from error
     except OSError as error:
-        raise InputError(f"cannot make the output {folder}: {error.strerror}") from error
+        raise InputError(
+            f"cannot make the output folder {path or 'runs'}: {error.strerror}"
+        ) from error
     if any(folder.iterdir()):
         raise InputError(
             f"the output folder {folder} is not empty, and nothing is overwritten: choose another "
@@ -77,14 +57,19 @@ def new_folder(path: str | os.PathLike | None, name: str) -> Path:
     return folder
 
 
+def _numbered_folder(name: str) -> Path:
+    number = 1
+    while True:
+        # Not asked first whether it exists: another run may be started at the same time.
+        with contextlib.suppress(FileExistsError):
+            folder = Path("runs", f"{name}-{number}")
+            folder.mkdir(parents=True)
+            return folder
+        number += 1
+
+
 def unfinished_folder(path: str | os.PathLike) -> tuple[Path, TrainingSettings]:
-    """The folder of a run that was killed, without what a killed writer leaves.
-
-    Args:
-        path: The folder.
-
-    Returns:
-        The folder, and the settings of the run.
+    """The folder of a run that was killed, and the settings of the run.
 
     Raises:
         InputError: If there is no such run, or it has ended.
@@ -101,21 +86,23 @@ def unfinished_folder(path: str | os.PathLike) -> tuple[Path, TrainingSettings]:
 
 
 def remove_half_written(folder: Path) -> None:
-    """Removes the hidden folders that `atomic_write` leaves where it was killed.
-
-    Args:
-        folder: The folder of a run that nobody is writing to.
-    """
+    """Removes the hidden folders of files that a killed run was writing."""
     for hidden in [*folder.glob(".*"), *(folder / BACKUP).glob(".*")]:
         if hidden.is_dir():
             shutil.rmtree(hidden, ignore_errors=True)
 
 
-def load_vae(path: str | os.PathLike) -> VAE:
-    """Loads a saved VAE; no code of the file is run.
+def remove_unfinished(folder: Path) -> None:
+    """Removes what a run that learned nothing has left: its settings, and its folder if empty."""
+    for file in (SETTINGS, EVALUATION):
+        (folder / file).unlink(missing_ok=True)
+    shutil.rmtree(folder / TENSORBOARD, ignore_errors=True)
+    with contextlib.suppress(OSError):  # What others have put there stays.
+        folder.rmdir()
 
-    Args:
-        path: A `.keras` file, or the folder of a run.
+
+def load_vae(path: str | os.PathLike) -> VAE:
+    """Loads a saved VAE from a `.keras` file or the folder of a run; no code of the file is run.
 
     Returns:
         The model, compiled if it was saved compiled.
@@ -143,42 +130,20 @@ def load_vae(path: str | os.PathLike) -> VAE:
 
 
 def settings_beside(path: str | os.PathLike) -> TrainingSettings | None:
-    """The settings of the run that a model belongs to, None where there are none.
-
-    Args:
-        path: A `.keras` file, or the folder of a run.
-    """
+    """The settings of the run that a `.keras` file or a folder belongs to, None if it has none."""
     path = Path(path)
     file = (path if path.is_dir() else path.parent) / SETTINGS
     return TrainingSettings.of_run(file) if file.is_file() else None
 
 
-def remove_unfinished(folder: Path) -> None:
-    """Removes what a run that learned nothing has left: its settings, and the folder.
-
-    Args:
-        folder: One that `new_folder` gave.
-    """
-    for file in (SETTINGS, EVALUATION):
-        (folder / file).unlink(missing_ok=True)
-    shutil.rmtree(folder / TENSORBOARD, ignore_errors=True)
-    if not any(folder.iterdir()):
-        folder.rmdir()
-
-
 def write_text(file: Path, text: str) -> None:
-    """Writes a text file whole."""
+    """Writes a text file whole or not at all."""
     with atomic_write(file) as path:
         path.write_text(text, encoding="utf-8")
 
 
-def write_evaluation(folder: Path, evaluation: Evaluation) -> None:
-    """Writes down on what a run will be evaluated, for those who resume it."""
-    write_text(folder / EVALUATION, json.dumps(dataclasses.asdict(evaluation), indent=2) + "\n")
-
-
 def read_evaluation(folder: Path) -> Evaluation:
-    """On what a run that was killed was to be evaluated.
+    """How a run that was killed was to be evaluated.
 
     Raises:
         InputError: If the file that says so is damaged.
@@ -193,12 +158,7 @@ def read_evaluation(folder: Path) -> Evaluation:
 
 
 def write_history(file: Path, history: dict[str, list[float]]) -> None:
-    """Writes the logs of a training, a line an epoch, counted from 1.
-
-    Args:
-        file: The CSV file.
-        history: The logs by name, a value an epoch.
-    """
+    """Writes the logs of a training, a value of each per epoch, as a CSV file with `epoch`."""
     with atomic_write(file) as path, path.open("w", encoding="utf-8", newline="") as lines:
         writer = csv.writer(lines)
         writer.writerow(["epoch", *history])
@@ -207,7 +167,7 @@ def write_history(file: Path, history: dict[str, list[float]]) -> None:
 
 
 def read_history(file: Path) -> dict[str, list[float]]:
-    """The logs of a training by name, with `epoch`, from its CSV file.
+    """The logs of a training by name, with `epoch`, counted from 1.
 
     Raises:
         InputError: If the file is not such a table.
