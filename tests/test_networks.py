@@ -94,11 +94,11 @@ def test_unknown_network_is_named_with_the_known_ones():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"latent_dim": 0}, "latent_dim must be made of positive integers; got 0"),
-        ({"latent_dim": 2.5}, "latent_dim must be made of positive integers; got 2.5"),
+        ({"latent_dim": 0}, "latent_dim must be an integer of at least 1; got 0"),
+        ({"latent_dim": 2.5}, "latent_dim must be an integer of at least 1; got 2.5"),
         ({"image_shape": (28, 28)}, r"\(height, width, channels\); got \(28, 28\)"),
-        ({"image_shape": (28, -1, 1)}, "image_shape must be made of positive integers; got -1"),
-        ({"hidden": (512, 0)}, "hidden must be made of positive integers; got 0"),
+        ({"image_shape": (28, -1, 1)}, "image_shape must be an integer of at least 1; got -1"),
+        ({"hidden": (512, 0)}, "hidden must be an integer of at least 1; got 0"),
         ({"network": "conv", "filters": ()}, "filters must name at least one convolution"),
     ],
 )

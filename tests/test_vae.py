@@ -212,7 +212,7 @@ def test_class_weight_is_refused_with_a_reason(images):
 
 @pytest.mark.parametrize("argument", ["loss", "metrics"])
 def test_keras_losses_are_refused_with_a_reason(argument):
-    with pytest.raises(InputError, match=f"takes no {argument}: it maximises its objective"):
+    with pytest.raises(InputError, match=f"takes no {argument}: it maximizes its objective"):
         small_vae().compile(**{argument: "mse"})
 
 
@@ -221,7 +221,7 @@ def test_unknown_objective_is_refused():
         small_vae().compile(objective="evidence")
 
 
-def test_logs_are_the_plain_quantities_and_loss_is_what_is_minimised(images):
+def test_logs_are_the_plain_quantities_and_loss_is_what_is_minimized(images):
     vae = small_vae()
     vae.compile(objective=tfvae.objectives.ELBO(beta=0.25))
     terms = vae.evaluate(images, return_dict=True, verbose=0)

@@ -1,10 +1,11 @@
 """Encoders and decoders as plain Keras models: mlp, conv and resnet, for images of any shape."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import keras
 
+from tfvae.common.checks import check_integer
 from tfvae.common.errors import InputError
 
 ImageShape = tuple[int, int, int]
@@ -53,22 +54,14 @@ def mlp_decoder(
 ) -> keras.Model:
     """A decoder of fully connected layers, the mirror image of `mlp_encoder`.
 
-    Args:
-        image_shape: `(height, width, channels)`.
-        latent_dim: The number of latent dimensions.
-        hidden: The units of each hidden layer, from the image on: the decoder has them in reverse.
-        activation: Of the hidden layers; `"glu"` for gated ones, A(h) * sigmoid(B(h)).
-        dtype: A Keras dtype policy; the global one if None.
+    The arguments are those of `mlp_encoder`: `hidden` is from the image on, as for the encoder, and
+    the decoder has them in reverse.
 
     Returns:
         A model from latents `[batch, latent_dim]` to logits `[batch, height, width, channels]`.
 
     Raises:
         InputError: If a size is not positive.
-
-    References:
-        Dauphin et al. Language Modeling with Gated Convolutional Networks. 2016. arXiv:1612.08083
-        (gated layers).
     """
     _check_sizes(image_shape, latent_dim, hidden=hidden)
     latents = _input((latent_dim,), "latents", dtype)
@@ -130,14 +123,8 @@ def conv_decoder(
 ) -> keras.Model:
     """A decoder of transposed convolutions, the mirror image of `conv_encoder`.
 
-    Args:
-        image_shape: `(height, width, channels)`.
-        latent_dim: The number of latent dimensions.
-        filters: The filters of each convolution, from the image on: the decoder has them in
-            reverse.
-        hidden: The units of the fully connected layer before the convolutions.
-        activation: Of the hidden layers.
-        dtype: A Keras dtype policy; the global one if None.
+    The arguments are those of `conv_encoder`: `filters` are from the image on, as for the
+    encoder, and the decoder has them in reverse.
 
     Returns:
         A model from latents `[batch, latent_dim]` to logits `[batch, height, width, channels]`.
@@ -227,26 +214,14 @@ def resnet_decoder(
 ) -> keras.Model:
     """A decoder of residual blocks, the mirror image of `resnet_encoder`.
 
-    Args:
-        image_shape: `(height, width, channels)`.
-        latent_dim: The number of latent dimensions.
-        filters: The filters of each stage, from the image on: the decoder has them in reverse.
-        blocks: The residual blocks of each stage.
-        hidden: The units of the fully connected layer before the stages.
-        activation: Of the hidden layers.
-        batch_normalization: Whether one stands before each activation of the blocks.
-        dtype: A Keras dtype policy; the global one if None.
+    The arguments are those of `resnet_encoder`: `filters` are from the image on, as for the
+    encoder, and the decoder has them in reverse.
 
     Returns:
         A model from latents `[batch, latent_dim]` to logits `[batch, height, width, channels]`.
 
     Raises:
         InputError: If a size is not positive.
-
-    References:
-        He et al. Identity Mappings in Deep Residual Networks. 2016. arXiv:1603.05027.
-        Ioffe and Szegedy. Batch Normalization: Accelerating Deep Network Training by Reducing
-        Internal Covariate Shift. 2015. arXiv:1502.03167.
     """
     _check_sizes(image_shape, latent_dim, filters=filters, hidden=[hidden], blocks=[blocks])
     sizes = _halved_sizes(image_shape, len(filters))
@@ -308,13 +283,20 @@ def build(
     )
 
 
+def layers_of(network: keras.Model) -> Iterator[keras.Layer]:
+    """The layers of a network, those of its inner models included."""
+    for layer in network.layers:
+        yield layer
+        if isinstance(layer, keras.Model):
+            yield from layers_of(layer)
+
+
 def _check_sizes(image_shape, latent_dim, **sizes):
     if len(image_shape) != 3:
         raise InputError(f"image_shape must be (height, width, channels); got {image_shape!r}")
     for name, values in {"image_shape": image_shape, "latent_dim": [latent_dim], **sizes}.items():
         for value in values:
-            if isinstance(value, bool) or not hasattr(value, "__index__") or value < 1:
-                raise InputError(f"{name} must be made of positive integers; got {value!r}")
+            check_integer(name, value, minimum=1)
     if not sizes.get("filters", [1]):
         raise InputError("filters must name at least one convolution; got none")
 

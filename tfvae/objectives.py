@@ -9,7 +9,7 @@ import keras
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfvae.common.checks import check_at_least, check_nonnegative, check_one_of, check_positive
+from tfvae.common.checks import check_choice, check_integer, check_number
 from tfvae.common.errors import InputError
 from tfvae.distributions import importance
 from tfvae.distributions.backpropagation import (
@@ -132,8 +132,7 @@ class ELBO(Objective):
             and is so noisy that it is here to be compared, not to be trained with.
 
     Raises:
-        InputError: If `beta` or `free_bits` is negative or not finite, `num_samples` is not
-            positive, or there is no such `gradient_estimator`.
+        InputError: If an argument is not possible.
 
     References:
         Kingma and Welling. Auto-Encoding Variational Bayes. 2013. arXiv:1312.6114.
@@ -153,14 +152,15 @@ class ELBO(Objective):
         free_bits: float = 0.0,
         gradient_estimator: str = "reparameterized",
     ):
-        check_positive(num_samples=num_samples)
-        check_nonnegative(beta=beta, free_bits=free_bits)
-        check_one_of(("reparameterized", "score_function"), gradient_estimator=gradient_estimator)
+        check_choice(
+            "gradient_estimator", gradient_estimator, ("reparameterized", "score_function")
+        )
         # A variable, so that the compiled training step reads what was set last.
-        self._beta = tf.Variable(float(beta), trainable=False, dtype=tf.float32)
-        self.num_samples = int(num_samples)
+        beta = check_number("beta", beta, minimum=0)
+        self._beta = tf.Variable(beta, trainable=False, dtype=tf.float32)
+        self.num_samples = check_integer("num_samples", num_samples, minimum=1)
         self.analytic_kl = analytic_kl
-        self.free_bits = float(free_bits)
+        self.free_bits = check_number("free_bits", free_bits, minimum=0)
         self.gradient_estimator = gradient_estimator
 
     @property
@@ -170,8 +170,7 @@ class ELBO(Objective):
 
     @beta.setter
     def beta(self, beta: float) -> None:
-        check_nonnegative(beta=beta)
-        self._beta.assign(float(beta))
+        self._beta.assign(check_number("beta", beta, minimum=0))
 
     def __call__(self, images, *, posterior, prior, decode, noise):
         """See `Objective.__call__`."""
@@ -234,8 +233,7 @@ class IWAE(Objective):
             the weight, nearly its variance, at little more than the cost of the forward pass.
 
     Raises:
-        InputError: If `num_samples` is not positive, there is no such `gradient_estimator`, or
-            `num_resampled` is not between 1 and `num_samples`.
+        InputError: If an argument is not possible.
 
     References:
         Burda et al. Importance Weighted Autoencoders. 2015. arXiv:1509.00519 (which also
@@ -254,19 +252,15 @@ class IWAE(Objective):
         gradient_estimator: str = "reparameterized",
         num_resampled: int | None = None,
     ):
-        check_positive(num_samples=num_samples)
-        check_one_of(
-            ("reparameterized", "doubly_reparameterized"), gradient_estimator=gradient_estimator
-        )
-        if num_resampled is not None:
-            check_positive(num_resampled=num_resampled)
-            if num_resampled > num_samples:
-                raise InputError(
-                    f"num_resampled must be at most num_samples, {num_samples}; got {num_resampled}"
-                )
-        self.num_samples = int(num_samples)
+        choices = ("reparameterized", "doubly_reparameterized")
+        check_choice("gradient_estimator", gradient_estimator, choices)
+        self.num_samples = check_integer("num_samples", num_samples, minimum=1)
         self.gradient_estimator = gradient_estimator
-        self.num_resampled = None if num_resampled is None else int(num_resampled)
+        self.num_resampled = num_resampled
+        if num_resampled is not None:
+            self.num_resampled = check_integer(
+                "num_resampled", num_resampled, minimum=1, maximum=self.num_samples
+            )
 
     @property
     def num_noise_rows(self):
@@ -343,8 +337,7 @@ class ForwardKL(Objective):
     """
 
     def __init__(self, num_samples: int = 5):
-        check_at_least(2, num_samples=num_samples)
-        self.num_samples = int(num_samples)
+        self.num_samples = check_integer("num_samples", num_samples, minimum=2)
 
     def __call__(self, images, *, posterior, prior, decode, noise):
         """See `Objective.__call__`."""

@@ -1,6 +1,5 @@
 """The variational autoencoder as a Keras model."""
 
-import inspect
 from typing import Any
 
 import keras
@@ -9,25 +8,24 @@ import tensorflow_probability as tfp
 
 from tfvae import networks, objectives
 from tfvae.common import shapes
-from tfvae.common.checks import check_positive
-from tfvae.common.errors import InputError
+from tfvae.common.checks import check_integer
 from tfvae.common.images import check_images
 from tfvae.common.seeds import next_replica_seed, stateless_seed
-from tfvae.distributions import factorial as distributions
-from tfvae.fitting import arguments as fitting
-from tfvae.fitting import optimizers
-from tfvae.fitting.loops import Inputs, LoopedModel
+from tfvae.distributions import factorial
+from tfvae.fitting import data, loops, optimizers, replicas
+from tfvae.fitting.input_pipeline import WholeBatches
+from tfvae.fitting.loops import Inputs
 from tfvae.fitting.metrics import TermMeans
 
 tfd = tfp.distributions
 
 
 @keras.saving.register_keras_serializable(package="tfvae")
-class VAE(LoopedModel):
+class VAE(keras.Model):
     """A variational autoencoder of images, latents, an encoder, a decoder and a fixed prior.
 
     The encoder gives a factorial normal q(Z|x), the decoder a factorial Bernoulli p(X|z), and the
-    prior p(Z) is N(0, I). `fit` maximises the objective that `compile` was given, the ELBO unless
+    prior p(Z) is N(0, I). `fit` maximizes the objective that `compile` was given, the ELBO unless
     it was given another. All quantities are in nats per image.
 
     Args:
@@ -47,7 +45,6 @@ class VAE(LoopedModel):
         >>> vae = tfvae.VAE(image_shape=(28, 28, 1), latent_dim=32)
         >>> vae.compile(optimizer="adam")
         >>> vae.fit(tfvae.load_dataset("digits", split="train"), epochs=10)
-        >>> images = vae.sample(16, seed=0)
 
     References:
         Kingma and Welling. Auto-Encoding Variational Bayes. 2013. arXiv:1312.6114.
@@ -69,7 +66,7 @@ class VAE(LoopedModel):
         # Shapes: as given, or else as the networks have them.
         image_shape = tuple(image_shape or shapes.input_shape(encoder) or (28, 28, 1))
         if latent_dim is None:
-            latent_dim = shapes.latent_dim(encoder, decoder, image_shape) or 32
+            latent_dim = shapes.latent_dim_of(encoder, decoder, image_shape) or 32
 
         # Networks: the user's, or default ones that fit.
         dtype = self.dtype_policy.name
@@ -80,11 +77,14 @@ class VAE(LoopedModel):
         self.image_shape = image_shape
         self.latent_dim = latent_dim
 
-        # Noise: evaluating draws from a stream of its own, so that it does not change training.
+        # Evaluation draws noise from a stream of its own, so that it does not change training.
         self.training_noise = keras.random.SeedGenerator()
         self.evaluation_noise = keras.random.SeedGenerator()
         self.built = True
-        self.check_scope()
+        self.strategy = tf.distribute.get_strategy()
+        self.is_replicated = tf.distribute.has_strategy()
+        self.name_of_unchecked: str | None = None
+        replicas.check_scope(self, self.strategy)
 
     def get_config(self) -> dict[str, Any]:
         """The arguments that make an equal, untrained model."""
@@ -100,12 +100,7 @@ class VAE(LoopedModel):
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: dict | None = None) -> "VAE":
         """The model of a config."""
-        config = dict(config)
-        for part in ("encoder", "decoder", "dtype"):
-            config[part] = keras.saving.deserialize_keras_object(
-                config[part], custom_objects=custom_objects
-            )
-        return cls(**config)
+        return cls(**keras.saving.deserialize_keras_object(config, custom_objects=custom_objects))
 
     # The model: inference, generation.
 
@@ -117,7 +112,7 @@ class VAE(LoopedModel):
     @property
     def prior(self) -> tfd.Distribution:
         """p(Z) = N(0, I): batch shape `[]`, event shape `[latent_dim]`."""
-        return distributions.standard_normal(self.latent_dim, dtype=self.distribution_dtype)
+        return factorial.standard_normal(self.latent_dim, dtype=self.distribution_dtype)
 
     def encode(self, images: tf.Tensor, training: bool = False) -> tfd.Distribution:
         """The approximate posterior q(Z|x).
@@ -134,7 +129,7 @@ class VAE(LoopedModel):
         """
         images = check_images(images, self.image_shape)
         parameters = self.encoder(images, training=training)
-        return distributions.factorial_normal(parameters, dtype=self.distribution_dtype)
+        return factorial.factorial_normal(parameters, dtype=self.distribution_dtype)
 
     def decode(self, latents: tf.Tensor, training: bool = False) -> tfd.Distribution:
         """The likelihood p(X|z).
@@ -151,21 +146,11 @@ class VAE(LoopedModel):
         Raises:
             InputError: If `latents` are of another shape or type.
         """
-        latents = tf.convert_to_tensor(latents)
-        shape = latents.shape
-        if not (
-            latents.dtype.is_floating
-            and shape.rank not in (None, 0, 1)
-            and shape[-1:].is_compatible_with([self.latent_dim])
-        ):
-            raise InputError(
-                f"latents must be floats of shape [..., {self.latent_dim}], with a batch in front; "
-                f"got {latents.dtype.name} of shape {shape}"
-            )
+        latents = shapes.check_latents(latents, self.latent_dim)
         logits = self.decoder(tf.reshape(latents, [-1, self.latent_dim]), training=training)
-        if shape.rank > 2:
+        if latents.shape.rank > 2:
             logits = tf.reshape(logits, tf.concat([tf.shape(latents)[:-1], self.image_shape], 0))
-        return distributions.factorial_bernoulli(logits, dtype=self.distribution_dtype)
+        return factorial.factorial_bernoulli(logits, dtype=self.distribution_dtype)
 
     def sample(self, count: int, seed: int | None = None, mean: bool = False) -> tf.Tensor:
         """Generates images: z ~ p(Z), then x ~ p(X|z).
@@ -181,7 +166,7 @@ class VAE(LoopedModel):
         Raises:
             InputError: If `count` is not positive, or `seed` is not a seed.
         """
-        check_positive(count=count)
+        count = check_integer("count", count, minimum=1)
         latent_seed, pixel_seed = tf.unstack(
             tf.random.experimental.stateless_split(stateless_seed(seed), 2)
         )
@@ -200,24 +185,15 @@ class VAE(LoopedModel):
             `[batch]`, in nats per image.
 
         Raises:
-            InputError: If `images` are not such images, `num_samples` is not positive, or `seed`
-                is not a seed.
+            InputError: If `images`, `num_samples` or `seed` is not possible.
         """
         objective = objectives.ELBO(num_samples=num_samples)
         images = check_images(images, self.image_shape)
         noise = self._draw_noise(objective, images, stateless_seed(seed))
-        return self._terms(objective, images, noise=noise).elbo
+        return self._terms(objective, images, noise).elbo
 
     def call(self, images: tf.Tensor, training: bool = False) -> tf.Tensor:
-        """The mean reconstructions, E[p(X|z)] at the mean z of q(Z|x).
-
-        Args:
-            images: `[batch, height, width, channels]`, floating, in [0, 1].
-            training: Passed on to encoder and decoder.
-
-        Returns:
-            `[batch, height, width, channels]`, probabilities.
-        """
+        """The mean reconstructions E[X|z] at the mean z of q(Z|x), of the shape of the images."""
         latents = self.encode(images, training=training).mean()
         return self.decode(latents, training=training).mean()
 
@@ -231,41 +207,174 @@ class VAE(LoopedModel):
         self.training_noise.state.assign(store["training_noise"])
         self.evaluation_noise.state.assign(store["evaluation_noise"])
 
-    # Training and evaluation, as Keras calls them.
+    # The steps of training and evaluation.
+
+    def train_step(self, data: Any) -> dict[str, tf.Tensor]:
+        """One step up the gradient of the objective on a batch."""
+        self.update(self.inputs_of(data, self.training_noise))
+        return self.get_metrics_result()
+
+    def test_step(self, data: Any) -> dict[str, tf.Tensor]:
+        """The terms of the objective on a batch."""
+        self.log_terms(self.inputs_of(data, self.evaluation_noise))
+        return self.get_metrics_result()
+
+    def inputs_of(self, data: Any, noise: keras.random.SeedGenerator) -> Inputs:
+        """What a step needs of a batch. The noise is drawn here, outside of what XLA compiles."""
+        images, _, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        images = check_images(images, self.image_shape)
+        noise = self._draw_noise(self.objective, images, next_replica_seed(noise))
+        return Inputs(images, noise, sample_weight)
+
+    def update(self, inputs: Inputs) -> None:
+        """Updates the networks by the gradient of the loss, and logs the terms."""
+        terms, loss, gradients = self._differentiate(inputs)
+        gradients = replicas.mean(gradients, weight=inputs.num_images)
+        with replicas.gradients_of_all_replicas(self.optimizer):
+            self.optimizer.apply(gradients, self.trainable_variables)
+        self.term_means.update_state(terms, loss, inputs.sample_weight)
+
+    def log_terms(self, inputs: Inputs) -> None:
+        """Logs the terms of the objective."""
+        self.term_means.update_state(*self._evaluate(inputs), inputs.sample_weight)
+
+    @replicas.compiled_between_exchanges
+    def _differentiate(self, inputs):
+        with tf.GradientTape() as tape:
+            terms = self._terms(self.objective, inputs.images, inputs.noise, training=True)
+            loss = self._loss(terms, inputs.sample_weight)
+            scaled_loss = self.optimizer.scale_loss(loss)
+        return terms, loss, tape.gradient(scaled_loss, self.trainable_variables)
+
+    @replicas.compiled_between_exchanges
+    def _evaluate(self, inputs):
+        terms = self._terms(self.objective, inputs.images, inputs.noise)
+        return terms, self._loss(terms, inputs.sample_weight)
+
+    def _terms(self, objective, images, noise, training=False):
+        return objective(
+            tf.cast(images, self.distribution_dtype),
+            posterior=self.encode(images, training=training),
+            prior=self.prior,
+            decode=lambda latents: self.decode(latents, training=training),
+            noise=noise,
+        )
+
+    def _loss(self, terms, sample_weight):
+        """What is minimized. As in Keras: the sum over the batch, divided by its size."""
+        losses = -terms.objective
+        if sample_weight is not None:
+            losses *= tf.reshape(tf.cast(sample_weight, losses.dtype), [-1])
+        # The part of a replica may be empty.
+        loss = tf.reduce_sum(losses) / tf.maximum(tf.cast(tf.size(losses), losses.dtype), 1)
+        return tf.add_n([loss, *(tf.cast(x, loss.dtype) for x in self.losses)])
+
+    def _draw_noise(self, objective, images, seed):
+        batch_size, dtype = tf.shape(images)[0], self.distribution_dtype
+        return objective.draw_noise(batch_size, self.latent_dim, seed=seed, dtype=dtype)
+
+    # What Keras calls around them.
 
     def compile(
         self,
         optimizer: str | keras.optimizers.Optimizer = "adam",
         objective: str | objectives.Objective = "elbo",
+        *,
+        steps_per_execution: int | str = "auto",
+        jit_compile: bool | str = "auto",
         **kwargs: Any,
     ) -> None:
         """Sets how the model is trained.
 
         Args:
-            optimizer: As in Keras.
+            optimizer: As in Keras. Under a strategy it is made again in the model's scope.
             objective: `"elbo"`, `"iwae"`, `"forward_kl"`, or an instance such as
                 `tfvae.objectives.ELBO(beta=0.5)`.
-            **kwargs: `run_eagerly` and `auto_scale_loss`, as in Keras, and `steps_per_execution`
-                and `jit_compile`: see `LoopedModel`, which chooses where they are `"auto"`.
+            steps_per_execution: As in Keras, or `"auto"`: see `tfvae.fitting.loops.LoopChoice`.
+            jit_compile: As in Keras; `"auto"` has XLA compile the steps where that is faster.
+            **kwargs: `run_eagerly` and `auto_scale_loss`, as in Keras.
 
         Raises:
-            InputError: If there is no such objective, or a Keras loss or metric is given.
+            InputError: If an argument is not possible, or a Keras loss or metric is given.
         """
-        refused = {"loss", "loss_weights", "metrics", "weighted_metrics"} & set(kwargs)
-        if refused:
-            raise InputError(
-                f"a VAE takes no {' or '.join(sorted(refused))}: it maximises its objective and "
-                f"logs {', '.join(TermMeans.NAMES)}; use compile(objective=...)"
-            )
-        self.check_scope()
+        TermMeans.refuse_others(kwargs)
+        replicas.check_scope(self, self.strategy)
+        loop = loops.LoopChoice(steps_per_execution, jit_compile)
+        optimizer, objective = keras.optimizers.get(optimizer), objectives.get(objective)
         with self.strategy.scope():
-            self.objective = self.made_in_scope(objectives.get(objective))
-            optimizer = optimizers.fuse(self.made_in_scope(keras.optimizers.get(optimizer)))
-            super().compile(optimizer=optimizer, **kwargs)
-            self.add_up_first(self.optimizer)
+            if self.is_replicated:
+                optimizer, objective = map(replicas.made_again, (optimizer, objective))
+            super().compile(
+                optimizer=optimizers.fuse(optimizer),
+                steps_per_execution=1 if steps_per_execution == "auto" else steps_per_execution,
+                jit_compile=jit_compile,
+                **kwargs,
+            )
+            if self.is_replicated:
+                replicas.sum_gradients_first(self.optimizer)
+            self.objective, self.loop = objective, loop
             # Now rather than in the first step, so that a file always holds the same variables.
             self.optimizer.build(self.trainable_variables)
             self.term_means = TermMeans()
+
+    def fit(self, x: Any = None, *args: Any, **kwargs: Any) -> keras.callbacks.History:
+        """Trains the model; takes what `keras.Model.fit` takes, without `class_weight`.
+
+        Data are images, or tuples that start with images and may end with a sample weight;
+        targets are ignored. The logs are `loss, elbo, reconstruction, kl` and `val_*`.
+
+        Raises:
+            InputError: If the images are not such images, or there are none.
+        """
+        arguments = data.arguments_by_name(super().fit, x, *args, **kwargs)
+        if self.compiled:  # Else Keras says what to do.
+            data.prepare_fit(self, arguments)
+            self.loop.prepare_fit(self, arguments)
+        return super().fit(**arguments)
+
+    def evaluate(
+        self, x: Any = None, *args: Any, return_dict: bool = False, **kwargs: Any
+    ) -> dict[str, float] | list[float]:
+        """Evaluates the model; takes what `keras.Model.evaluate` takes, and data as `fit` does.
+
+        Returns:
+            The means of `loss, elbo, reconstruction, kl` over the images: a list in this order,
+            or by name with `return_dict`.
+
+        Raises:
+            InputError: If the images are not such images, or there are none.
+        """
+        arguments = data.arguments_by_name(super().evaluate, x, *args, **kwargs)
+        data.prepare_evaluate(self, arguments)
+        means = super().evaluate(**arguments, return_dict=True)
+        return means if return_dict else [means[name] for name in self.metrics_names]
+
+    def predict_on_batch(self, x: Any) -> Any:
+        """As `predict`: replicas share the batch, where Keras gives each of them all of it."""
+        if self.strategy.num_replicas_in_sync == 1:
+            return super().predict_on_batch(x)
+        return self.predict(x, batch_size=len(x), verbose=0)
+
+    def make_train_function(self, force: bool = False) -> None:
+        """Makes what `fit` calls with its iterator, `steps_per_execution` steps at a time."""
+        if self.train_function is None or force:
+            self.train_function = loops.training_function(self)
+
+    def make_test_function(self, force: bool = False) -> None:
+        """Makes what `evaluate` calls with its iterator."""
+        if self.test_function is None or force:
+            self.test_function = loops.test_function(self)
+
+    @property
+    def distribute_strategy(self) -> Any:
+        """The strategy in whose scope the model was made, as Keras is to use it for data."""
+        several = self.strategy.num_replicas_in_sync > 1
+        return self.strategy if several else WholeBatches(self.strategy)
+
+    def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
+        # A private hook of Keras: under a strategy it takes a batch from the data to build the
+        # model, which is built. tests/fitting/test_replicas.py counts the batches.
+        pass
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
@@ -280,124 +389,14 @@ class VAE(LoopedModel):
     def get_compile_config(self) -> dict[str, Any] | None:
         """The arguments of `compile`, with the objective as it stands now."""
         config = super().get_compile_config()
-        if not config:
-            return config
-        arguments = ("optimizer", "run_eagerly", "steps_per_execution", "jit_compile")
-        config = {name: config[name] for name in arguments}
-        config["objective"] = keras.saving.serialize_keras_object(self.objective)
-        return config
+        return config and {
+            "optimizer": config["optimizer"],
+            "objective": keras.saving.serialize_keras_object(self.objective),
+            "run_eagerly": config["run_eagerly"],
+            "steps_per_execution": self.loop.steps_per_execution,
+            "jit_compile": self.loop.jit_compile,
+        }
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
         """Compiles with the arguments of a config."""
         self.compile(**keras.saving.deserialize_keras_object(config))
-
-    def fit(self, x: Any = None, *args: Any, **kwargs: Any) -> keras.callbacks.History:
-        """Trains the model; takes what `keras.Model.fit` takes.
-
-        Args:
-            x: Images: an array or a `tf.data.Dataset`, of `x`, `(x, label)` or `(x, x)`, with or
-                without a sample weight behind. Targets are ignored.
-            *args: As in `keras.Model.fit`.
-            **kwargs: As in `keras.Model.fit`, without `class_weight`.
-
-        Returns:
-            Keras's `History`, with `loss, elbo, reconstruction, kl` and `val_*` a epoch.
-
-        Raises:
-            InputError: If the images are not such images, the data set is empty or a
-                `class_weight` is given.
-        """
-        arguments = inspect.signature(super().fit).bind(x, *args, **kwargs).arguments
-        fitting.complete_fit(arguments)
-        replicas = self.strategy.num_replicas_in_sync
-        for name, data, batch_size in fitting.data_of_fit(arguments):
-            fitting.check_data(data, self.image_shape, name, batch_size, num_replicas=replicas)
-        self.choose_loop(arguments)
-        return super().fit(**arguments)
-
-    def evaluate(
-        self, x: Any = None, *args: Any, return_dict: bool = False, **kwargs: Any
-    ) -> dict[str, float] | list[float]:
-        """Evaluates the model; takes what `keras.Model.evaluate` takes.
-
-        Args:
-            x: As in `fit`.
-            *args: As in `keras.Model.evaluate`.
-            return_dict: Whether to return the means by name, or as a list in the order below.
-            **kwargs: As in `keras.Model.evaluate`.
-
-        Returns:
-            The means of `loss, elbo, reconstruction, kl` over the images.
-
-        Raises:
-            InputError: If the images are not such images, or there are none.
-        """
-        arguments = inspect.signature(super().evaluate).bind(x, *args, **kwargs).arguments
-        arguments.update(arguments.pop("kwargs", {}), return_dict=True)
-        fitting.complete_targets(arguments)
-        # `fit` has looked at its validation data once and for all epochs.
-        if not kwargs.get("_use_cached_eval_dataset"):
-            replicas = self.strategy.num_replicas_in_sync
-            batch_size = arguments.get("batch_size")
-            fitting.check_data(x, self.image_shape, "images", batch_size, num_replicas=replicas)
-        means = super().evaluate(**arguments)
-        return means if return_dict else [means[name] for name in self.metrics_names]
-
-    def prepare(self, data: Any, noise: keras.random.SeedGenerator) -> Inputs:
-        """What a step needs of a batch of data, the noise drawn."""
-        images, _, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        images = check_images(images, self.image_shape)
-        noise = self._draw_noise(self.objective, images, next_replica_seed(noise))
-        return Inputs(images, noise, sample_weight)
-
-    def train_on(self, inputs: Inputs) -> None:
-        """One step up the gradient, once the noise is drawn."""
-        num_images = self._num_images(inputs)
-        terms, loss, gradients = self.heavy(self._differentiate)(inputs)
-        self.descend(gradients, num_images)
-        self._log(terms, loss, inputs)
-
-    def test_on(self, inputs: Inputs) -> None:
-        """The terms of the objective, once the noise is drawn."""
-        terms, loss = self.heavy(self._evaluate)(inputs)
-        self._log(terms, loss, inputs)
-
-    def _log(self, terms, loss, inputs):
-        loss_total = tf.math.multiply_no_nan(loss, self._num_images(inputs))
-        self.term_means.update_state(terms, loss_total, sample_weight=inputs.sample_weight)
-
-    def _draw_noise(self, objective, images, seed):
-        batch_size, dtype = tf.shape(images)[0], self.distribution_dtype
-        return objective.draw_noise(batch_size, self.latent_dim, seed=seed, dtype=dtype)
-
-    def _num_images(self, inputs):
-        """The number of images of this replica."""
-        return tf.cast(tf.shape(inputs.images)[0], self.distribution_dtype)
-
-    def _differentiate(self, inputs):
-        with tf.GradientTape() as tape:
-            terms, loss = self._evaluate(inputs, training=True)
-            scaled_loss = self.optimizer.scale_loss(loss)
-        return terms, loss, tape.gradient(scaled_loss, self.trainable_variables)
-
-    def _evaluate(self, inputs, training=False):
-        terms = self._terms(self.objective, inputs.images, noise=inputs.noise, training=training)
-        return terms, self._loss(terms, inputs)
-
-    def _terms(self, objective, images, *, noise, training=False):
-        return objective(
-            tf.cast(images, self.distribution_dtype),
-            posterior=self.encode(images, training=training),
-            prior=self.prior,
-            decode=lambda latents: self.decode(latents, training=training),
-            noise=noise,
-        )
-
-    def _loss(self, terms, inputs):
-        """What is minimised: as Keras has it, the sum over the batch by the size of the batch."""
-        losses = -terms.objective
-        if inputs.sample_weight is not None:
-            losses *= tf.reshape(tf.cast(inputs.sample_weight, losses.dtype), [-1])
-        # The part of a replica may be empty.
-        loss = tf.reduce_sum(losses) / tf.maximum(tf.cast(tf.size(losses), losses.dtype), 1)
-        return tf.add_n([loss, *(tf.cast(x, loss.dtype) for x in self.losses)])

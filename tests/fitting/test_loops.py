@@ -85,7 +85,7 @@ def test_xla_takes_the_same_steps_with_sample_weights(images):
     ("knows_its_length", "most_bytes"), [(False, 2**20), (True, 2 * 5 * 30 * 4), (True, 1)]
 )
 def test_batches_of_any_sizes_each_make_a_step(images, knows_its_length, most_bytes, monkeypatch):
-    monkeypatch.setattr(loops, "_MOST_BYTES", most_bytes)
+    monkeypatch.setattr(loops, "MOST_GATHERED_BYTES", most_bytes)
     starts = np.cumsum((0, *SIZES))
 
     def batches():
@@ -184,13 +184,22 @@ def test_xla_is_chosen_where_it_is_faster(
 ):
     monkeypatch.setattr(loops, "FEWEST_STEPS_FOR_XLA", 30)
     vae = small_vae(**options)
-    used = []
-    monkeypatch.setattr(
-        vae, "_steps_in_xla", lambda *args: used.append(1) or tfvae.VAE._steps_in_xla(vae, *args)
-    )
     vae.compile(**compiled)
     vae.fit(images, batch_size=batch_size, epochs=2, verbose=0)
-    assert bool(used) == expected
+    assert vae.loop.is_compiled == expected
+
+
+def test_the_steps_of_earlier_fits_count(images, monkeypatch):
+    monkeypatch.setattr(loops, "FEWEST_STEPS_FOR_XLA", 60)
+    vae = small_vae()
+    vae.compile()
+    chosen, functions = [], set()
+    for _ in range(4):
+        vae.fit(images, batch_size=1, verbose=0)
+        chosen.append(vae.loop.is_compiled)
+        functions.add(vae.train_function)
+    assert chosen == [False, True, True, True]
+    assert len(functions) == 2
 
 
 def test_it_is_chosen_anew_for_every_fit_and_kept_as_auto(images, tmp_path, monkeypatch):
@@ -210,7 +219,7 @@ def test_it_is_chosen_anew_for_every_fit_and_kept_as_auto(images, tmp_path, monk
 @pytest.mark.parametrize(
     ("option", "message"),
     [
-        ({"steps_per_execution": 0}, "integer of at least 1, or 'auto'; got 0"),
+        ({"steps_per_execution": 0}, "integer of at least 1; got 0; or give 'auto'"),
         ({"steps_per_execution": "all"}, "got 'all'"),
         ({"steps_per_execution": True}, "got True"),
         ({"jit_compile": "yes"}, "jit_compile must be True, False or 'auto'; got 'yes'"),

@@ -14,6 +14,7 @@ from small_models import IMAGE_SHAPE, small_vae, trained
 
 import tfvae
 from tfvae.common.errors import InputError
+from tfvae.common.seeds import next_replica_seed
 from tfvae.fitting import loops, optimizers, replicas
 
 
@@ -215,11 +216,11 @@ def test_streams_larger_than_memory_train_in_bounded_memory(two_replicas):
 
 def test_replicas_draw_different_noise_and_runs_repeat(two_replicas):
     seeds = small_vae(two_replicas, seed=3).training_noise
-    drawn = two_replicas.run(lambda: tfvae.randomness.next_replica_seed(seeds))
+    drawn = two_replicas.run(lambda: next_replica_seed(seeds))
     first, second = two_replicas.experimental_local_results(drawn)
     assert (first != second).numpy().any()
     again = small_vae(two_replicas, seed=3).training_noise
-    drawn = two_replicas.run(lambda: tfvae.randomness.next_replica_seed(again))
+    drawn = two_replicas.run(lambda: next_replica_seed(again))
     np.testing.assert_array_equal(two_replicas.experimental_local_results(drawn)[0], first)
 
 
@@ -252,6 +253,13 @@ def gradients_of(vae, replica, infinite=()):
     ]
 
 
+def update(vae, gradients, weight):
+    """As the model's own step does it."""
+    means = replicas.mean(gradients, weight)
+    with replicas.gradients_of_all_replicas(vae.optimizer):
+        vae.optimizer.apply(means, vae.trainable_variables)
+
+
 @pytest.mark.parametrize(
     "clipping", [{"clipnorm": 3.0}, {"clipvalue": 2.5}, {"global_clipnorm": 4}]
 )
@@ -263,7 +271,7 @@ def test_what_is_clipped_is_the_gradient_of_the_global_batch(clipping, two_repli
     def step():
         replica = tf.distribute.get_replica_context().replica_id_in_sync_group
         # Three images here, one there.
-        two.descend(gradients_of(two, replica), 3.0 - 2.0 * tf.cast(replica, tf.float32))
+        update(two, gradients_of(two, replica), 3.0 - 2.0 * tf.cast(replica, tf.float32))
 
     two_replicas.run(step)
     mean = [(3 * x + y) / 4 for x, y in zip(*(gradients_of(one, i) for i in (0, 1)), strict=True)]
@@ -275,7 +283,7 @@ def test_what_is_clipped_is_the_gradient_of_the_global_batch(clipping, two_repli
 def test_steps_of_ones_own_add_up_the_gradients_once(two_replicas):
     one, two = small_vae(), small_vae(two_replicas)
     for vae in (one, two):
-        vae.compile(keras.optimizers.SGD(1.0, global_clipnorm=4.0))
+        vae.compile(keras.optimizers.SGD(1.0))
 
     def step():
         replica = tf.distribute.get_replica_context().replica_id_in_sync_group
@@ -295,7 +303,7 @@ def test_overflow_on_any_replica_skips_the_step_on_all(two_replicas):
 
     def step(infinite):
         replica = tf.distribute.get_replica_context().replica_id_in_sync_group
-        vae.descend(gradients_of(vae, replica, infinite), tf.constant(4.0))
+        update(vae, gradients_of(vae, replica, infinite), tf.constant(4.0))
 
     two_replicas.run(step, args=((1,),))
     assert vae.optimizer.dynamic_scale == 32.0
@@ -311,7 +319,7 @@ def test_replicas_without_images_do_not_count(two_replicas):
     def mean():
         replica = tf.distribute.get_replica_context().replica_id_in_sync_group
         weight = tf.cast(3 * (1 - replica), tf.float32)
-        return replicas.mean_over_replicas([7.0 * weight / weight, None], weight)
+        return replicas.mean([7.0 * weight / weight, None], weight)
 
     gradient, nothing = two_replicas.run(mean)
     assert nothing is None
@@ -333,6 +341,7 @@ def test_models_of_outside_the_scope_are_refused(two_replicas):
     reason="Keras's optimizer cannot leave the replicas from within a tf.cond",
 )
 def test_keras_own_loop_has_learned_several_steps_on_replicas(two_cpus, images, monkeypatch):
-    # Passes once Keras can do it: `make_train_function` of ReplicatedModel may then go.
-    monkeypatch.setattr(replicas.ReplicatedModel, "is_replicated", False)
+    # Passes once Keras can do it: the general loop of `tfvae.fitting.loops` may then go.
+    make = keras.Model.make_train_function
+    monkeypatch.setattr(tfvae.VAE, "make_train_function", make)
     trained(two_cpus, images, steps_per_execution=2)

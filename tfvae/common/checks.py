@@ -54,29 +54,6 @@ def check_choice(name: str, value: Any, choices: Iterable[str]) -> None:
         raise InputError(f"{name} must be one of {', '.join(choices)}; got {value!r}")
 
 
-def check_positive(**numbers: Any) -> None:
-    """Refuses numbers that are not positive integers."""
-    check_at_least(1, **numbers)
-
-
-def check_at_least(minimum: int, **numbers: Any) -> None:
-    """Refuses numbers that are not integers of at least so many."""
-    for name, number in numbers.items():
-        check_integer(name, number, minimum=minimum)
-
-
-def check_nonnegative(**numbers: Any) -> None:
-    """Refuses numbers that are negative or not finite."""
-    for name, number in numbers.items():
-        check_number(name, number, minimum=0)
-
-
-def check_one_of(choices: Sequence[str], **names: Any) -> None:
-    """Refuses what is not one of the choices."""
-    for name, choice in names.items():
-        check_choice(name, choice, choices)
-
-
 def suggestion(name: Any, known: Sequence[str], otherwise: str | None = None) -> str:
     """Suggests the nearest known name in place of an unknown one; otherwise lists all of them."""
     near = difflib.get_close_matches(str(name), known, n=1)

@@ -1,6 +1,7 @@
-"""The shapes that an encoder and a decoder must agree on."""
+"""The shapes that an encoder, a decoder and their latents must agree on."""
 
 import keras
+import tensorflow as tf
 
 from tfvae.common.errors import InputError
 
@@ -13,14 +14,10 @@ def input_shape(network: keras.Model | None) -> tuple[int, ...] | None:
     return None if shape is None or None in shape[1:] else tuple(shape[1:])
 
 
-def latent_dim(
+def latent_dim_of(
     encoder: keras.Model | None, decoder: keras.Model | None, image_shape: ImageShape
 ) -> int | None:
-    """The number of latent dimensions that the networks have, None where there are none.
-
-    Raises:
-        InputError: If the encoder does not take such images.
-    """
+    """The number of latent dimensions that the networks have, None where there are none."""
     if input_shape(decoder) is not None:
         return input_shape(decoder)[-1]
     if encoder is not None:
@@ -31,17 +28,7 @@ def latent_dim(
 def check_networks(
     encoder: keras.Model, decoder: keras.Model, image_shape: ImageShape, latent_dim: int
 ) -> None:
-    """Checks that the networks fit each other, and builds those that were not built.
-
-    Args:
-        encoder: From images to `2 * latent_dim` numbers.
-        decoder: From latents to logits of the shape of an image.
-        image_shape: `(height, width, channels)`.
-        latent_dim: The number of latent dimensions.
-
-    Raises:
-        InputError: If one of them takes or gives something else.
-    """
+    """Checks that the networks fit each other, and builds those that were not built."""
     for part, network, taken, given, meaning in (
         ("encoder", encoder, image_shape, (2 * latent_dim,), "2 * latent_dim"),
         ("decoder", decoder, (latent_dim,), image_shape, "image_shape"),
@@ -60,3 +47,16 @@ def _output_shape(part, network, shape):
             f"the {part} must take inputs of shape {shape}; it takes {input_shape(network)}"
         )
     return tuple(network(keras.Input(shape)).shape[1:])
+
+
+def check_latents(latents: tf.Tensor, latent_dim: int) -> tf.Tensor:
+    """The latents as a tensor `[..., latent_dim]`, or `InputError` if they are something else."""
+    latents = tf.convert_to_tensor(latents)
+    shape = latents.shape
+    is_batch = shape.rank not in (None, 0, 1) and shape[-1:].is_compatible_with([latent_dim])
+    if not (is_batch and latents.dtype.is_floating):
+        raise InputError(
+            f"latents must be floats of shape [..., {latent_dim}], with a batch in front; got "
+            f"{latents.dtype.name} of shape {shape}"
+        )
+    return latents

@@ -1,7 +1,6 @@
 """What steers training from outside of its steps: the weight of the KL, when to stop."""
 
 import math
-import numbers
 import signal
 import threading
 from types import FrameType
@@ -9,7 +8,7 @@ from typing import Any
 
 import keras
 
-from tfvae.common.checks import check_positive
+from tfvae.common.checks import check_integer, check_number
 from tfvae.common.errors import InputError
 
 
@@ -46,21 +45,11 @@ class KLWarmup(keras.callbacks.Callback):
 
     def __init__(self, epochs: float, start: float = 0.0, end: float | None = None):
         super().__init__()
-        if not (_is_finite(epochs) and epochs > 0):
-            raise InputError(
-                f"epochs of a warm-up must be a finite number above 0; got {epochs!r}: leave "
-                "KLWarmup out for none"
-            )
-        for name, weight in (("start", start), ("end", end)):
-            if name == "end" and weight is None:
-                continue
-            if not (_is_finite(weight) and weight >= 0):
-                raise InputError(f"{name} must be a finite number of at least 0; got {weight!r}")
-        self.epochs = epochs
-        self.start = start
-        self.end = end
+        self.epochs = check_number("epochs of a warm-up", epochs, above=0)
+        self.start = check_number("start", start, minimum=0)
+        self.end = end if end is None else check_number("end", end, minimum=0)
         self._objective = None
-        self._end = end
+        self._end = self.end
         self._epoch = 0
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
@@ -149,7 +138,7 @@ class BestWeights(keras.callbacks.EarlyStopping):
     """
 
     def __init__(self, patience: int, monitor: str = "val_elbo", start_from_epoch: int = 0):
-        check_positive(patience=patience)
+        patience = check_integer("patience", patience, minimum=1)
         super().__init__(
             monitor=monitor,
             mode="min" if monitor in ("loss", "val_loss") else "max",
@@ -222,7 +211,3 @@ class BestWeights(keras.callbacks.EarlyStopping):
         if self._previous_handler is not None:
             signal.signal(signal.SIGINT, self._previous_handler)
             self._previous_handler = None
-
-
-def _is_finite(number):
-    return isinstance(number, numbers.Real) and math.isfinite(number)

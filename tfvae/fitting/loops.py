@@ -1,21 +1,29 @@
 """How many steps `fit` takes between two looks of Keras, and whether XLA compiles them.
 
-Keras calls a function of the iterator, `steps_per_execution` steps at a time. Where XLA is to run
-the steps, the batches and their noise are gathered first, and one compiled loop goes over them: XLA
-wins on small steps by what it saves between them, and would lose that again if each were called.
+Keras calls a function of the iterator, `steps_per_execution` steps at a time. There are two loops
+behind it. The general one runs the step on each replica of a strategy, or plainly on one device.
+The compiled one gathers the batches and their noise first, and XLA compiles one loop over them:
+XLA wins on small steps by what it saves between them, and would lose that again if each step were
+called by itself.
+
+Keras 3 has a loop too. Under several replicas it fails with `steps_per_execution` above 1 (its
+optimizer cannot leave the replicas from within a `tf.cond`), with `jit_compile=True` (XLA does not
+reach over devices) and, with several workers, when it reduces its logs (over the first axis of
+scalars). So here the logs are read from the metrics once the steps are done.
 """
 
-import abc
+import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
 
-from tfvae import objectives
+from tfvae import networks, objectives
+from tfvae.common.checks import check_integer
 from tfvae.common.errors import InputError
-from tfvae.fitting.arguments import steps_of_fit
-from tfvae.fitting.replicas import ReplicatedModel
+from tfvae.common.images import check_images
+from tfvae.fitting.data import FirstBatchCheck, num_steps
 
 STEPS_PER_EXECUTION = 16
 """Enough that what Keras does between two executions is not felt."""
@@ -23,7 +31,7 @@ STEPS_PER_EXECUTION = 16
 FEWEST_STEPS_FOR_XLA = 1000
 """A compilation takes about as long as it saves in so many steps."""
 
-_MOST_BYTES = 64 * 2**20
+MOST_GATHERED_BYTES = 64 * 2**20
 """Of the batches that are gathered for one compiled loop."""
 
 _BATCH_HOOKS = (
@@ -61,222 +69,214 @@ class Inputs(NamedTuple):
     sample_weight: tf.Tensor | None = None
 
     @property
-    def tensors(self) -> list[tf.Tensor]:
-        """Those that are there, which make the same `Inputs` again."""
-        return [tensor for tensor in self if tensor is not None]
+    def num_images(self) -> tf.Tensor:
+        """A float32 scalar; on each of several replicas, the number of its own images."""
+        return tf.cast(tf.shape(self.images)[0], tf.float32)
 
 
-class LoopedModel(ReplicatedModel, abc.ABC):
-    """A Keras model that takes several steps in one compiled loop.
+@dataclasses.dataclass
+class LoopChoice:
+    """Which loop runs the steps of a model, chosen anew for each `fit`.
 
-    With `"auto"`, for `compile(steps_per_execution=..., jit_compile=...)`, each `fit` decides: it
-    takes 16 steps an execution unless a callback asks to be called at every batch, and has XLA
-    compile them where that was measured to be faster and there are enough of them to pay for it.
-    The results are the same up to rounding, because the noise is drawn outside of what XLA sees.
+    With `"auto"`, a `fit` takes 16 steps per execution unless a callback asks to be called at
+    every batch, and has XLA compile them where that was measured to be faster and the steps of
+    this `fit` and of those before it are enough to pay for the compilation. The results are the
+    same up to rounding, because the noise is drawn outside of what XLA compiles.
+
+    Attributes:
+        steps_per_execution: As it was given to `compile`: a number, or `"auto"`.
+        jit_compile: As it was given to `compile`: True, False or `"auto"`.
+        is_compiled: Whether the training steps run in the compiled loop.
+        num_planned_steps: Of all `fit` calls so far.
     """
 
-    @abc.abstractmethod
-    def prepare(self, data: Any, noise: keras.random.SeedGenerator) -> Inputs:
-        """What a step needs of a batch of data, the noise drawn."""
+    steps_per_execution: int | str
+    jit_compile: bool | str
+    is_compiled: bool = False
+    num_planned_steps: int = 0
 
-    @abc.abstractmethod
-    def train_on(self, inputs: Inputs) -> None:
-        """Takes one step, and updates the metrics."""
+    def __post_init__(self):
+        if self.steps_per_execution != "auto":
+            try:
+                check_integer("steps_per_execution", self.steps_per_execution, minimum=1)
+            except InputError as error:
+                raise InputError(f"{error}; or give 'auto'") from error
+        if self.jit_compile not in (True, False, "auto"):
+            raise InputError(f"jit_compile must be True, False or 'auto'; got {self.jit_compile!r}")
 
-    @abc.abstractmethod
-    def test_on(self, inputs: Inputs) -> None:
-        """Updates the metrics."""
-
-    def train_step(self, data: Any) -> dict[str, tf.Tensor]:
-        """One step up the gradient of the objective on a batch."""
-        self.train_on(self.prepare(data, self.training_noise))
-        return self.get_metrics_result()
-
-    def test_step(self, data: Any) -> dict[str, tf.Tensor]:
-        """The terms of the objective on a batch."""
-        self.test_on(self.prepare(data, self.evaluation_noise))
-        return self.get_metrics_result()
-
-    def compile(
-        self,
-        *,
-        steps_per_execution: int | str = "auto",
-        jit_compile: bool | str = "auto",
-        **kwargs: Any,
-    ) -> None:
-        """As Keras's; `steps_per_execution` may be `"auto"` too.
-
-        Args:
-            steps_per_execution: How many steps are taken between two calls of callbacks.
-            jit_compile: Whether XLA compiles the steps.
-            **kwargs: As in Keras.
-
-        Raises:
-            InputError: If `steps_per_execution` or `jit_compile` is neither `"auto"` nor possible.
-        """
-        is_count = isinstance(steps_per_execution, int) and not isinstance(
-            steps_per_execution, bool
-        )
-        if steps_per_execution != "auto" and not (is_count and steps_per_execution > 0):
-            raise InputError(
-                "steps_per_execution must be an integer of at least 1, or 'auto'; got "
-                f"{steps_per_execution!r}"
-            )
-        if jit_compile not in (True, False, "auto"):
-            raise InputError(f"jit_compile must be True, False or 'auto'; got {jit_compile!r}")
-        self._asked = {"steps_per_execution": steps_per_execution, "jit_compile": jit_compile}
-        self._has_xla_loop = False
-        super().compile(
-            steps_per_execution=1 if steps_per_execution == "auto" else steps_per_execution,
-            jit_compile=jit_compile,
-            **kwargs,
-        )
-
-    def get_compile_config(self) -> dict[str, Any] | None:
-        """The arguments of `compile`, `"auto"` where that was asked for."""
-        config = super().get_compile_config()
-        return config and config | self._asked
-
-    def choose_loop(self, arguments: dict[str, Any]) -> None:
-        """Decides, where that is left open, how the steps of a `fit` are run.
-
-        Args:
-            arguments: Of `fit`, by name.
-        """
-        steps = self._asked["steps_per_execution"]
+    def prepare_fit(self, model: keras.Model, arguments: dict[str, Any]) -> None:
+        """Chooses for a `fit` with these arguments, and lets the model make other functions."""
+        steps = self.steps_per_execution
         if steps == "auto":
-            callbacks = arguments.get("callbacks")
-            steps = 1 if _any_wants_each_batch(callbacks) else STEPS_PER_EXECUTION
-        has_xla_loop = self.jit_compile or (
-            self._asked["jit_compile"] == "auto"
+            steps = 1 if _wants_each_batch(arguments.get("callbacks")) else STEPS_PER_EXECUTION
+        self.num_planned_steps += num_steps(arguments)
+        is_compiled = bool(model.jit_compile) or (
+            self.jit_compile == "auto"
             and steps > 1
-            and self._is_faster_with_xla()
-            and steps_of_fit(arguments) >= FEWEST_STEPS_FOR_XLA
+            and self.num_planned_steps >= FEWEST_STEPS_FOR_XLA
+            and _is_faster_with_xla(model)
         )
-        if (steps, has_xla_loop) != (self.steps_per_execution, self._has_xla_loop):
-            self.steps_per_execution, self._has_xla_loop = steps, has_xla_loop
-            self.train_function = self.test_function = self.predict_function = None
+        if (steps, is_compiled) != (model.steps_per_execution, self.is_compiled):
+            model.steps_per_execution, self.is_compiled = steps, is_compiled
+            model.train_function = model.test_function = model.predict_function = None
 
-    def make_train_function(self, force: bool = False) -> None:
-        """Makes what `fit` calls with its iterator, `steps_per_execution` steps at a time."""
-        has_own_step = type(self).train_step is not LoopedModel.train_step
-        if (
-            self.has_several_replicas
-            or has_own_step
-            or not (self.jit_compile or self._has_xla_loop)
-        ):
-            super().make_train_function(force)
-        elif self.train_function is None or force:
-            self.train_function = self._steps_in_xla(
-                self.train_step, self.train_on, self.training_noise
-            )
 
-    def make_test_function(self, force: bool = False) -> None:
-        """Makes what `evaluate` calls with its iterator."""
-        has_own_step = type(self).test_step is not LoopedModel.test_step
-        if self.has_several_replicas or has_own_step or not self.jit_compile:
-            super().make_test_function(force)
-        elif self.test_function is None or force:
-            self.test_function = self._steps_in_xla(
-                self.test_step, self.test_on, self.evaluation_noise
-            )
+def training_function(model: keras.Model) -> Callable[[Any], dict[str, tf.Tensor]]:
+    """What `fit` calls with its iterator, `steps_per_execution` steps at a time."""
+    if _overrides(model, "train_step") and not model.is_replicated:
+        # Keras's own loop, which shows what such a step returns.
+        keras.Model.make_train_function(model, force=True)
+        return model.train_function
+    is_compiled = model.jit_compile or model.loop.is_compiled
+    return _function(model, "train_step", model.update, model.training_noise, is_compiled)
 
-    def _is_faster_with_xla(self):
-        """Measured on processors: in float32, by networks of matrix products."""
-        layers = list(self._flatten_layers(include_self=False))
-        return (
-            not self.has_several_replicas
-            and not self.run_eagerly
-            and type(self).train_step is LoopedModel.train_step
-            and type(self.objective) in (objectives.ELBO, objectives.IWAE, objectives.ForwardKL)
-            and all(isinstance(layer, _FASTER_WITH_XLA) for layer in layers)
-            and all(layer.dtype_policy.compute_dtype == "float32" for layer in layers)
+
+def test_function(model: keras.Model) -> Callable[[Any], dict[str, tf.Tensor]]:
+    """What `evaluate` calls with its iterator, `steps_per_execution` steps at a time."""
+    if _overrides(model, "test_step") and not model.is_replicated:
+        keras.Model.make_test_function(model, force=True)
+        return model.test_function
+    return _function(model, "test_step", model.log_terms, model.evaluation_noise, model.jit_compile)
+
+
+def _function(model, step_name, step_on_inputs, noise, is_compiled):
+    step = getattr(model, step_name)
+    strategy = model.strategy
+    check = FirstBatchCheck(model.image_shape, strategy)
+    if is_compiled and strategy.num_replicas_in_sync == 1 and not _overrides(model, step_name):
+        steps = _compiled_loop(model, check, step_on_inputs, noise)
+    else:
+        steps = _general_loop(model, check, step)
+
+    def step_on_one_batch(data):
+        strategy.run(step, args=(data,))
+        return model.get_metrics_result()
+
+    if not model.run_eagerly:
+        steps, step_on_one_batch = (
+            tf.function(function, reduce_retracing=True, autograph=False)
+            for function in (steps, step_on_one_batch)
         )
 
-    def _steps_in_xla(
-        self,
-        step: Callable[[Any], dict[str, tf.Tensor]],
-        step_on: Callable[[Inputs], None],
-        noise: keras.random.SeedGenerator,
-    ) -> Callable[[Any], dict[str, tf.Tensor]]:
-        most_steps = self.steps_per_execution
-        prepare = self.on_the_replica(lambda data: self.prepare(data, noise))
-        step, step_on = self.on_the_replica(step), self.on_the_replica(step_on)
+    def function(iterator):
+        if isinstance(iterator, tf.data.Iterator | tf.distribute.DistributedIterator):
+            name, model.name_of_unchecked = model.name_of_unchecked, None
+            return check.run(name, steps, iterator)
+        # The one batch of `train_on_batch`, all of which each replica gets.
+        (data,) = iterator
+        check_images(keras.utils.unpack_x_y_sample_weight(data)[0], model.image_shape)
+        return step_on_one_batch(data)
 
-        @tf.function(jit_compile=True, autograph=False)
-        def loop(count, stacked):
-            def body(index):
-                step_on(Inputs(*(tensor[index] for tensor in stacked)))
-                return (index + 1,)
+    return function
 
-            return tf.while_loop(lambda index: index < count, body, (0,), parallel_iterations=1)
 
-        @tf.function(reduce_retracing=True, autograph=False)
-        def step_on_one(data):
-            return step(data)
+def _general_loop(model, check, step):
+    strategy, most_steps = model.strategy, model.steps_per_execution
 
-        @tf.function(reduce_retracing=True, autograph=False)
-        def steps(iterator):
-            def following(done, batch):
-                # Not one batch further than the last step: it would be lost to the next call.
-                return tf.cond(done < most_steps, iterator.get_next_as_optional, lambda: batch)
+    def steps(iterator, is_unchecked):
+        first = iterator.get_next_as_optional()
+        is_right = check(first, is_unchecked)
 
-            def take_equal_batches(done, batch):
-                first = prepare(batch.get_value())
-                batch = following(done + 1, batch)
-                room = tf.clip_by_value(_MOST_BYTES // _num_bytes(first.images), 1, most_steps)
-                arrays = [_array_from(tensor, room) for tensor in first.tensors]
+        def goes_on(count, batch):
+            return is_right & (count < most_steps) & batch.has_value()
 
-                def is_equal(count, batch, arrays):
-                    return tf.cond(
-                        (count < room) & (done + count < most_steps) & batch.has_value(),
-                        lambda: _batch_size(batch.get_value()) == tf.shape(first.images)[0],
-                        lambda: False,
-                    )
+        def run(count, batch):
+            strategy.run(step, args=(batch.get_value(),))
+            return count + 1, _next_batch(iterator, batch, count + 1 < most_steps)
 
-                def add(count, batch, arrays):
-                    tensors = prepare(batch.get_value()).tensors
-                    arrays = [
-                        array.write(count, tensor)
-                        for array, tensor in zip(arrays, tensors, strict=True)
-                    ]
-                    return count + 1, following(done + count + 1, batch), arrays
+        tf.while_loop(goes_on, run, (tf.constant(0), first))
+        return first.has_value(), model.get_metrics_result()
 
-                count, batch, arrays = tf.while_loop(is_equal, add, (1, batch, arrays))
+    return steps
 
-                def run_all():
-                    return loop(count, [_stack(array, count, room) for array in arrays])
 
-                def run_first():
-                    step_on(first)
-                    return (count,)
+def _compiled_loop(model, check, step_on_inputs, noise):
+    strategy, most_steps = model.strategy, model.steps_per_execution
 
-                # A batch that stays alone, such as the last and smaller one of an epoch, is not
-                # worth a compilation.
-                tf.cond((count > 1) | (most_steps == 1), run_all, run_first)
-                return done + count, batch
+    def prepare(batch):
+        return strategy.run(model.inputs_of, args=(batch.get_value(), noise))
 
-            done, _ = tf.while_loop(
-                lambda done, batch: (done < most_steps) & batch.has_value(),
-                take_equal_batches,
-                (0, iterator.get_next_as_optional()),
+    @tf.function(jit_compile=True, autograph=False)
+    def run_gathered(count, *gathered):
+        def body(index):
+            strategy.run(step_on_inputs, args=(Inputs(*(tensor[index] for tensor in gathered)),))
+            return (index + 1,)
+
+        return tf.while_loop(lambda index: index < count, body, (0,), parallel_iterations=1)
+
+    def take_equal_batches(iterator, num_done, batch):
+        """Runs a batch and those behind it that are of equal size, as far as they fit."""
+        first = prepare(batch)
+        batch_size = tf.shape(first.images)[0]
+        room = MOST_GATHERED_BYTES // (tf.size(first.images) * first.images.dtype.size)
+        room = tf.clip_by_value(room, 1, most_steps)
+        arrays = [_array_from(tensor, room) for tensor in first if tensor is not None]
+
+        def is_equal(count, batch, arrays):
+            return tf.cond(
+                (count < room) & (num_done + count < most_steps) & batch.has_value(),
+                lambda: _batch_size(batch.get_value()) == batch_size,
+                lambda: False,
             )
-            return done, self.get_metrics_result()
 
-        def function(iterator):
-            if isinstance(iterator, tf.data.Iterator):
-                done, logs = steps(iterator)
-                if not done:
-                    raise StopIteration
-                return logs
-            for data in iterator:  # Of `train_on_batch`: one.
-                logs = step_on_one(data)
-            return logs
+        def gather(count, batch, arrays):
+            tensors = [tensor for tensor in prepare(batch) if tensor is not None]
+            arrays = [array.write(count, x) for array, x in zip(arrays, tensors, strict=True)]
+            following = _next_batch(iterator, batch, num_done + count + 1 < most_steps)
+            return count + 1, following, arrays
 
-        return function
+        following = _next_batch(iterator, batch, num_done + 1 < most_steps)
+        count, following, arrays = tf.while_loop(is_equal, gather, (1, following, arrays))
+
+        def run_all():
+            return run_gathered(count, *(_stack(array, count, room) for array in arrays))
+
+        def run_first():
+            strategy.run(step_on_inputs, args=(first,))
+            return (count,)
+
+        # A batch that stays alone, such as the last and smaller one of an epoch, is not worth a
+        # compilation.
+        tf.cond((count > 1) | (most_steps == 1), run_all, run_first)
+        return num_done + count, following
+
+    def steps(iterator, is_unchecked):
+        first = iterator.get_next_as_optional()
+        is_right = check(first, is_unchecked)
+        tf.while_loop(
+            lambda num_done, batch: is_right & (num_done < most_steps) & batch.has_value(),
+            lambda num_done, batch: take_equal_batches(iterator, num_done, batch),
+            (0, first),
+        )
+        return first.has_value(), model.get_metrics_result()
+
+    return steps
 
 
-def _any_wants_each_batch(callbacks):
+def _next_batch(iterator, batch, is_wanted):
+    """The batch behind, if it is wanted: one that is taken too early is lost to the next call."""
+    return tf.cond(is_wanted, iterator.get_next_as_optional, lambda: batch)
+
+
+def _is_faster_with_xla(model):
+    """Measured on processors: XLA wins in float32, and by networks of matrix products."""
+    layers = [*networks.layers_of(model.encoder), *networks.layers_of(model.decoder)]
+    return (
+        model.strategy.num_replicas_in_sync == 1
+        and not model.run_eagerly
+        and not _overrides(model, "train_step")
+        and type(model.objective) in (objectives.ELBO, objectives.IWAE, objectives.ForwardKL)
+        and all(isinstance(layer, _FASTER_WITH_XLA) for layer in layers)
+        and all(layer.dtype_policy.compute_dtype == "float32" for layer in layers)
+    )
+
+
+def _overrides(model, step_name):
+    """Whether a subclass has a step of its own, and not the one of `VAE`."""
+    return not getattr(type(model), step_name).__module__.startswith("tfvae.")
+
+
+def _wants_each_batch(callbacks):
     """Whether a callback does something before or after each batch of training."""
     if isinstance(callbacks, keras.callbacks.CallbackList):
         callbacks = callbacks.callbacks
@@ -296,10 +296,6 @@ def _batch_size(data):
     return tf.shape(keras.utils.unpack_x_y_sample_weight(data)[0])[0]
 
 
-def _num_bytes(tensor):
-    return tf.size(tensor) * tensor.dtype.size
-
-
 def _array_from(tensor, size):
     array = tf.TensorArray(
         tensor.dtype, size=size, element_shape=tensor.shape, clear_after_read=False
@@ -310,7 +306,7 @@ def _array_from(tensor, size):
 def _stack(array, count, size):
     """The elements in one tensor, always of the same shape: the first stands in for those missing.
 
-    So that XLA compiles one loop, whatever number of steps an epoch leaves for the last execution.
+    So XLA compiles one loop, whatever number of steps an epoch leaves for the last execution.
     """
     _, array = tf.while_loop(
         lambda index, array: index < size,
