@@ -19,7 +19,7 @@ BATCH_SIZE = 128
 
 
 def pipeline_rate(batches, num_batches: int) -> float:
-    """Batches a second of the pipeline alone, after the first."""
+    """Batches per second of the pipeline alone, after the first."""
     iterator = iter(batches.repeat())
     next(iterator)
     start = time.perf_counter()
@@ -29,7 +29,7 @@ def pipeline_rate(batches, num_batches: int) -> float:
 
 
 class TrainingRate:
-    """Batches a second that the default model's training step takes of one batch in memory."""
+    """Batches per second that the default model's training step takes of one batch in memory."""
 
     def __init__(self, batches):
         import tensorflow as tf
@@ -98,7 +98,7 @@ def main() -> None:
             )
             rows.append(row)
 
-    titles = ("data set", "binarisation", "load s", "pipeline/s", "training/s", "ratio")
+    titles = ("data set", "binarization", "load s", "pipeline/s", "training/s", "ratio")
     print(("{:>12}  " * len(titles)).format(*titles))
     for row in rows:
         cells = [f"{cell:.1f}" if isinstance(cell, float) else cell or "-" for cell in row.values()]
