@@ -134,7 +134,9 @@ def _remedies_of_values(dtype, values, floating, binary):
         return ["remove NaN and infinity"]
     if values.min() < 0 or values.max() > 1:
         return ["divide by 255" if values.min() >= 0 and values.max() > 2 else "scale to [0, 1]"]
-    if binary and (gray := np.count_nonzero((values != 0) & (values != 1))):
+    # Not assigned within the condition: AutoGraph, which sees this function too, cannot read that.
+    gray = np.count_nonzero((values != 0) & (values != 1)) if binary else 0
+    if gray:
         return [
             f"binarize the {gray} of {values.size} values between 0 and 1, by a threshold "
             "(`images > 0.5`, cast to float32) or by drawing each pixel"
