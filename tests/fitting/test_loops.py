@@ -48,7 +48,7 @@ def assert_equal(one, other):
 ONE_BY_ONE = {"steps_per_execution": 1, "jit_compile": False}
 
 
-@pytest.mark.parametrize("steps", [1, 4])
+@pytest.mark.parametrize("steps", [pytest.param(1, marks=pytest.mark.slow), 4])
 def test_xla_takes_the_same_steps(images, steps):
     options = {"validation": (images[:7],)}
     xla = trained(images, steps_per_execution=steps, jit_compile=True, **options)
@@ -58,11 +58,16 @@ def test_xla_takes_the_same_steps(images, steps):
 @pytest.mark.parametrize(
     "objective",
     [
-        tfvae.objectives.IWAE(num_samples=3, gradient_estimator="doubly_reparameterized"),
+        pytest.param(
+            tfvae.objectives.IWAE(num_samples=3, gradient_estimator="doubly_reparameterized"),
+            marks=pytest.mark.slow,
+        ),
         tfvae.objectives.IWAE(
             num_samples=5, gradient_estimator="doubly_reparameterized", num_resampled=2
         ),
-        tfvae.objectives.ELBO(analytic_kl=False, free_bits=0.1),
+        pytest.param(
+            tfvae.objectives.ELBO(analytic_kl=False, free_bits=0.1), marks=pytest.mark.slow
+        ),
     ],
     ids=lambda objective: type(objective).__name__,
 )
@@ -82,7 +87,8 @@ def test_xla_takes_the_same_steps_with_sample_weights(images):
 
 
 @pytest.mark.parametrize(
-    ("knows_its_length", "most_bytes"), [(False, 2**20), (True, 2 * 5 * 30 * 4), (True, 1)]
+    ("knows_its_length", "most_bytes"),
+    [(False, 2**20), (True, 2 * 5 * 30 * 4), pytest.param(True, 1, marks=pytest.mark.slow)],
 )
 def test_batches_of_any_sizes_each_make_a_step(images, knows_its_length, most_bytes, monkeypatch):
     monkeypatch.setattr(loops, "MOST_GATHERED_BYTES", most_bytes)
