@@ -1,1 +1,1 @@
-"""The small modules that every room uses: errors, checks, seeds and whole files."""
+"""The small modules that every room uses: errors, checks, images, seeds and whole files."""

@@ -1,4 +1,4 @@
-"""What is known of a data set before its images are read."""
+"""Descriptions of data sets, and where their images, labels and splits are."""
 
 import dataclasses
 import os

@@ -82,7 +82,7 @@ def load_dataset(
     memory_limit = check_integer("memory_limit", memory_limit, minimum=0)
     check_choice("binarization", binarization, get_args(Binarization))
     if maximum_intensity is not None:
-        check_number("maximum_intensity", maximum_intensity, above=0)
+        maximum_intensity = check_number("maximum_intensity", maximum_intensity, above=0)
     seed = check_seed(seed)
     seed_of_fixed = seed or 0
     if seed is None:

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import tensorflow as tf
 
+from tfvae.common.checks import check_choice
 from tfvae.common.errors import InputError
 from tfvae.fitting.replicas import has_several_workers
 from tfvae.training.settings import Strategy
@@ -46,8 +47,7 @@ def get(
         >>> with tfvae.training.strategies.get("mirrored").scope():
         ...     vae = tfvae.VAE()
     """
-    if name not in get_args(Strategy):
-        raise InputError(f"strategy must be one of {', '.join(get_args(Strategy))}; got {name!r}")
+    check_choice("strategy", name, get_args(Strategy))
     if name == "auto":
         name = "mirrored" if len(tf.config.list_logical_devices("GPU")) > 1 else "one_device"
     if name == "one_device":
