@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import PIL.Image
+import rich
 
 from tfvae import serving
 from tfvae.common.checks import check_integer
@@ -340,24 +341,16 @@ def tune(
     from tfvae import tuning
 
     folder = output or Path("runs", f"tune-{settings.dataset.replace('/', '-')}")
-    hypermodel, result = tuning.search_dataset(
-        settings, space, search, folder, num_workers=num_workers, say=say
-    )
+    result = tuning.search_dataset(settings, space, search, folder=folder, num_workers=num_workers)
     if result is None:
         return
-    vae = tuning.load_chosen(hypermodel, folder, result)
-    with atomic_write(folder / runs.MODEL) as path:
-        vae.save(path)
-    known = TrainingSettings.model_fields
-    chosen = {name: value for name, value in result.chosen.values.items() if name in known}
-    runs.write_text(folder / runs.SETTINGS, settings.replace(**chosen).to_json())
-    for line in result.lines:
-        say(line)
+    rich.print(result)
     say(result.reason)
     say(f"Table    {result.table}")
     say(f"Figure   {result.figure}")
     say(f"Model    {folder / runs.MODEL}")
     if with_export:
+        vae = runs.load_vae(folder)
         say(f"Export   {serving.export_saved_model(vae, folder / 'saved_model')}")
     say(f"HParams  tensorboard --logdir {folder / runs.TENSORBOARD}")
 

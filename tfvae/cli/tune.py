@@ -126,22 +126,23 @@ def tune(
     )
     given = {name: value for name, value in given.items() if value is not None}
     settings = TrainingSettings.merged(config, **given)
-    space = SearchSpace(
-        latent_dims=latent_dims or (),
+    values = dict(
+        latent_dims=latent_dims,
         latent_range=latent_range,
-        networks=networks or (),
-        widths=widths or (),
-        depths=depths or (),
-        learning_rates=learning_rates or (),
-        batch_sizes=batch_sizes or (),
-        betas=betas or (),
-        warmup_epochs=warmups or (),
+        networks=networks,
+        widths=widths,
+        depths=depths,
+        learning_rates=learning_rates,
+        batch_sizes=batch_sizes,
+        betas=betas,
+        warmups=warmups,
     )
+    space = SearchSpace(**{name: value for name, value in values.items() if value})
     search = SearchSettings(
         algorithm=algorithm,
         objective=objective,
         max_trials=max_trials,
-        executions_per_trial=executions,
+        executions=executions,
         num_importance_samples=num_importance_samples,
     )
     start().tune(

@@ -37,7 +37,7 @@ def run_local_workers(command: Sequence[str], count: int) -> int:
         for index in range(count):
             task = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
             variables = environment | {"TF_CONFIG": json.dumps(task)}
-            workers.append(subprocess.Popen(command, env=variables, preexec_fn=_end_with_parent))
+            workers.append(subprocess.Popen(command, env=variables, preexec_fn=end_with_parent))
         while True:
             codes = [worker.poll() for worker in workers]
             if any(codes) and not exit_code:
@@ -63,7 +63,7 @@ def free_ports(count: int) -> list[int]:
         return [listener.getsockname()[1] for listener in listeners]
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     """Has Linux kill this process when the one that started it has ended, however it ended."""
     if sys.platform == "linux":
         set_parent_death_signal = 1

@@ -10,19 +10,18 @@ import lazy_loader
 if TYPE_CHECKING:
     from tfvae.tuning.hypermodel import VAEHyperModel as VAEHyperModel
     from tfvae.tuning.results import SearchResult as SearchResult
-    from tfvae.tuning.search import continue_search as continue_search
-    from tfvae.tuning.search import load_chosen as load_chosen
-    from tfvae.tuning.search import search as search
-    from tfvae.tuning.search import search_dataset as search_dataset
     from tfvae.tuning.search_settings import SearchSettings as SearchSettings
     from tfvae.tuning.search_settings import SearchSpace as SearchSpace
+    from tfvae.tuning.searches import load_chosen as load_chosen
+    from tfvae.tuning.searches import search as search
+    from tfvae.tuning.searches import search_dataset as search_dataset
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "hypermodel": ["VAEHyperModel"],
         "results": ["SearchResult"],
-        "search": ["continue_search", "load_chosen", "search", "search_dataset"],
         "search_settings": ["SearchSettings", "SearchSpace"],
+        "searches": ["load_chosen", "search", "search_dataset"],
     },
 )

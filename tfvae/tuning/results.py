@@ -1,23 +1,39 @@
-"""What a search has found: a table, a figure, and the latent size to take, with the reason."""
+"""What a search has found: a table of its trials, and the latent size to take, with the reason."""
 
 import csv
 import dataclasses
 import json
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import rich.box
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
 from tfvae.common.errors import InputError
 from tfvae.common.files import atomic_write
-from tfvae.figures import save_figure
-from tfvae.tuning import figure as drawing
-from tfvae.tuning.oracles import ENDED, TrialStatus
-from tfvae.tuning.trials import TERMS, read_executions, read_failure
+from tfvae.tuning.oracles import read_trials
 
-RESULTS = "results.csv"
-FIGURE = "latent_size.png"
+RECORDS = "executions.json"
+"""In the folder of a trial: a record of each execution that has ended."""
+
+FAILURE = "failure.txt"
+"""In the folder of a trial that failed: the reason in a line, and then where it failed."""
+
+TERMS = ("val_elbo", "val_log_likelihood", "val_reconstruction", "val_kl")
+"""The numbers of the validation images that have a standard error over the images."""
+
+HEADERS = {
+    "val_elbo": "ELBO",
+    "val_log_likelihood": "log p(x)",
+    "val_kl": "KL",
+    "val_active_units": "active",
+    "seconds": "seconds",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,278 +41,185 @@ class TrialResult:
     """What came of a trial.
 
     Attributes:
-        trial_id: Its number, as KerasTuner writes it.
-        status: KerasTuner's: `COMPLETED`, `FAILED` or, while it runs or waits, another.
-        values: The hyperparameters by name.
-        executions: A record of each execution, as in `executions.json`.
-        failure: Why it failed, in one line; None if it did not.
+        trial_id: The number of the trial, as KerasTuner writes it.
+        values: The values of the hyperparameters, by name.
+        numbers: The means over its executions, by name, those of the `TERMS` and of the active
+            units with a `_stderr`; none if the trial failed.
+        failure: Why the trial failed, in a line; None if it did not.
     """
 
     trial_id: str
-    status: str
-    values: dict[str, Any]
-    executions: list[dict[str, Any]]
+    values: Mapping[str, Any]
+    numbers: Mapping[str, float]
     failure: str | None
 
-    def mean(self, name: str) -> float:
-        """The mean of a number over the executions."""
-        return statistics.fmean(record[name] for record in self.executions)
+    @property
+    def latent_dim(self) -> int:
+        """The latent size."""
+        return self.values["latent_dim"]
 
-    def spread(self, name: str) -> float | None:
-        """The standard deviation of a number over the executions; None for a single one."""
-        if len(self.executions) < 2:
-            return None
-        return statistics.stdev(record[name] for record in self.executions)
+    def text(self, name: str) -> str:
+        """Writes a value or a number, with its standard error if it has one over the images."""
+        if name in self.values:
+            value = self.values[name]
+            return f"{value:g}" if isinstance(value, float) else str(value)
+        if name in TERMS:
+            return f"{self.numbers[name]:.2f} ± {self.numbers[f'{name}_stderr']:.2f}"
+        return f"{self.numbers[name]:.0f}"
 
-    def standard_error(self, name: str) -> float:
-        """The standard error of a mean: over the images, and over the executions.
-
-        The images are the same in all executions, so that only the variance between executions
-        falls with their number.
-        """
-        errors = [record[f"{name}_stderr"] or 0.0 for record in self.executions]
-        spread = self.spread(name) or 0.0
-        return math.hypot(statistics.fmean(errors), spread / math.sqrt(len(self.executions)))
+    def line(self, objective: str) -> str:
+        """Tells in a line how the trial ended."""
+        values = "  ".join(f"{name} {self.text(name)}" for name in self.values)
+        end = f"failed: {self.failure}"
+        if self.failure is None:
+            end = f"{objective} {self.text(objective)}  ({self.text('seconds')} s)"
+        return f"trial {self.trial_id}: {values}  {end}"
 
 
 @dataclasses.dataclass(frozen=True)
 class SearchResult:
-    """What a search has found.
+    """What a search has found; `rich.print` shows it.
 
     Attributes:
-        objective: What was maximised.
-        trials: All trials, in the order of their numbers.
+        folder: The folder of the search.
+        objective: What was maximized.
+        trials: All trials that ended, in the order of their numbers.
+        sizes: The best trial of each latent size, from the smallest size on.
         chosen: The trial to take.
-        reason: Why, in a sentence.
-        lines: The table, to print.
-        table: The file of the table.
-        figure: The file of the figure.
+        reason: Why that one, in a sentence.
     """
 
+    folder: Path
     objective: str
-    trials: list[TrialResult]
+    trials: Sequence[TrialResult]
+    sizes: Sequence[TrialResult]
     chosen: TrialResult
     reason: str
-    lines: list[str]
-    table: Path
-    figure: Path
 
     @property
     def latent_dim(self) -> int:
         """The latent size to take."""
-        return self.chosen.values["latent_dim"]
+        return self.chosen.latent_dim
+
+    @property
+    def table(self) -> Path:
+        """The file of the table of all trials."""
+        return self.folder / "results.csv"
+
+    @property
+    def figure(self) -> Path:
+        """The file of the figure."""
+        return self.folder / "latent_size.png"
+
+    def write_table(self) -> None:
+        """Writes the table of all trials."""
+        rows = [
+            {"trial": trial.trial_id, **trial.values, **trial.numbers, "failure": trial.failure}
+            for trial in self.trials
+        ]
+        columns = dict.fromkeys([*max(rows, key=len), *(name for row in rows for name in row)])
+        with (
+            atomic_write(self.table) as path,
+            path.open("w", encoding="utf-8", newline="") as lines,
+        ):
+            writer = csv.DictWriter(lines, list(columns))
+            writer.writeheader()
+            writer.writerows(rows)
+
+    def __rich__(self) -> RenderableType:
+        """The best trial of each size, and the trials that failed."""
+        names = [*self.chosen.values, *HEADERS]
+        headers = [HEADERS.get(name, name) for name in names]
+        table = Table(*headers, box=rich.box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+        for trial in self.sizes:
+            style = "bold" if trial is self.chosen else None
+            table.add_row(*(Text(trial.text(name)) for name in names), style=style)
+        effective = [trial.numbers["val_effective_sample_size_median"] for trial in self.sizes]
+        notes = [
+            f"(the importance samples of log p(x) are worth {min(effective):.0f} to "
+            f"{max(effective):.0f} independent ones, in the median over the images)",
+            *(trial.line(self.objective) for trial in self.trials if trial.failure),
+        ]
+        head = "On the validation images, mean ± standard error in nats per image:"
+        return Group(head, table, *map(Text, notes))
 
 
-def ended_trials(folder: Path) -> list[Path]:
-    """The folders of the trials of a search that ended, well or not.
-
-    Args:
-        folder: That of the search.
-    """
-    return [
-        file.parent
-        for file in sorted(folder.glob("trial_*/trial.json"))
-        if json.loads(file.read_text(encoding="utf-8"))["status"] in ENDED
+def read_search(folder: Path, objective: str) -> SearchResult:
+    """Reads what a search has found from its folder; raises `InputError` if no trial ended well."""
+    trials = [
+        read_trial(folder / f"trial_{key}", state["status"], state["hyperparameters"]["values"])
+        for key, state in read_trials(folder).items()
+        if state["status"] in ("COMPLETED", "FAILED")
     ]
+    completed = [trial for trial in trials if not trial.failure]
+    if not completed:
+        reason = f"; the first one failed with {trials[0].failure}" if trials else ""
+        raise InputError(f"none of the {len(trials)} trials ended well{reason}")
+    completed.sort(key=lambda trial: trial.numbers[objective])
+    best = {trial.latent_dim: trial for trial in completed}
+    sizes = [best[latent_dim] for latent_dim in sorted(best)]
+    chosen, reason = choose(sizes, objective)
+    return SearchResult(folder, objective, trials, sizes=sizes, chosen=chosen, reason=reason)
 
 
-def read_trial(folder: Path) -> TrialResult:
-    """What came of a trial.
-
-    Args:
-        folder: That of the trial.
-    """
-    trial = json.loads((folder / "trial.json").read_text(encoding="utf-8"))
-    failure = read_failure(folder)
-    if trial["status"] == TrialStatus.FAILED and failure is None:
-        failure = (trial["message"] or "its objective is not a number").split("\n", 1)[0]
-    return TrialResult(
-        trial_id=trial["trial_id"],
-        status=trial["status"],
-        values=trial["hyperparameters"]["values"],
-        executions=read_executions(folder),
-        failure=failure,
-    )
+def read_trial(folder: Path, status: str, values: Mapping[str, Any]) -> TrialResult:
+    """Reads what came of a trial of a status and of values, as KerasTuner has them."""
+    trial_id = folder.name.removeprefix("trial_")
+    # Hyperband adds values of its own.
+    values = {name: value for name, value in values.items() if not name.startswith("tuner/")}
+    if status == "COMPLETED":
+        return TrialResult(trial_id, values, numbers=_means(read_records(folder)), failure=None)
+    failure = (folder / FAILURE).read_text(encoding="utf-8").split("\n", 1)[0]
+    return TrialResult(trial_id, values, numbers={}, failure=failure)
 
 
-def trial_line(folder: Path, objective: str) -> str:
-    """A trial that ended, in a line.
-
-    Args:
-        folder: That of the trial.
-        objective: What is maximised.
-    """
-    trial = read_trial(folder)
-    values = "  ".join(f"{name} {_short(value)}" for name, value in _shown(trial.values).items())
-    if trial.status != TrialStatus.COMPLETED:
-        return f"trial {trial.trial_id}: {values}  failed: {trial.failure}"
-    seconds = sum(record["seconds"] for record in trial.executions)
-    return (
-        f"trial {trial.trial_id}: {values}  {objective} {trial.mean(objective):.2f} ± "
-        f"{trial.standard_error(objective):.2f}  ({seconds:.0f} s)"
-    )
+def read_records(folder: Path) -> list[dict[str, Any]]:
+    """Reads the records of the executions of a trial from its folder."""
+    file = folder / RECORDS
+    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else []
 
 
-def choose(trials: Sequence[TrialResult], objective: str) -> tuple[TrialResult, str]:
-    """The smallest latent size within one standard error of the best.
-
-    Of several trials of a size, its best counts.
+def choose(sizes: Sequence[TrialResult], objective: str) -> tuple[TrialResult, str]:
+    """Chooses the smallest latent size within one standard error of the best, and says why.
 
     Args:
-        trials: Completed trials.
-        objective: What is maximised.
-
-    Returns:
-        The trial to take, and why, in a sentence.
+        sizes: The best trial of each latent size, from the smallest size on.
+        objective: What was maximized.
 
     References:
         Breiman et al. Classification and Regression Trees. 1984. Section 3.4.3 (the one-standard-
         error rule).
     """
-    sizes = best_of_sizes(trials, objective)
-    best = max(sizes, key=lambda trial: trial.mean(objective))
-    error = best.standard_error(objective)
-    chosen = next(t for t in sizes if t.mean(objective) >= best.mean(objective) - error)
-    said = {
-        trial.trial_id: f"{trial.mean(objective):.2f} ± {trial.standard_error(objective):.2f}"
-        for trial in (chosen, best)
-    }
-    latent_dim, best_dim = chosen.values["latent_dim"], best.values["latent_dim"]
-    taken = f"Take {latent_dim} latent dimension{'s' if latent_dim > 1 else ''}"
+    best = max(sizes, key=lambda trial: trial.numbers[objective])
+    least = best.numbers[objective] - best.numbers[f"{objective}_stderr"]
+    chosen = next(trial for trial in sizes if trial.numbers[objective] >= least)
+    reason = f"Take {chosen.latent_dim} latent dimension{'s' if chosen.latent_dim > 1 else ''}: "
     if chosen is best:
-        reason = (
-            f"{taken}: no other number has a better {objective} than its {said[best.trial_id]} nats"
-        )
-        if chosen is not sizes[0]:
-            reason += ", and no smaller size is within one standard error of it"
-        if len(sizes) > 1 and chosen is sizes[-1]:
-            reason += "; no larger size was tried, and one may be better still"
+        reason += f"no other number has a better {objective} than its {best.text(objective)}"
+        reason += " nats, and no smaller one is within one standard error of it."
     else:
-        reason = (
-            f"{taken}: the smallest size whose {objective}, "
-            f"{said[chosen.trial_id]} nats, is within one standard error of the best, "
-            f"{said[best.trial_id]} nats with {best_dim}"
-        )
-    return chosen, f"{reason}."
+        reason += f"the smallest number whose {objective}, {chosen.text(objective)} nats, is "
+        reason += f"within one standard error of the best, {best.text(objective)} nats with "
+        reason += f"{best.latent_dim}."
+    if best is sizes[-1]:
+        reason += " No larger number was tried, and one may be better still."
+    return chosen, reason
 
 
-def best_of_sizes(trials: Sequence[TrialResult], objective: str) -> list[TrialResult]:
-    """The best trial of each latent size, from the smallest size on.
+def _means(records: list[dict[str, Any]]) -> dict[str, float]:
+    """The means over executions, with the standard errors of those that have any.
 
-    Args:
-        trials: Completed trials.
-        objective: What is maximised.
+    The images are the same in all executions, so that only the variance between executions falls
+    with their number.
     """
-    best: dict[int, TrialResult] = {}
-    for trial in trials:
-        rival = best.get(trial.values["latent_dim"])
-        if rival is None or trial.mean(objective) > rival.mean(objective):
-            best[trial.values["latent_dim"]] = trial
-    return [best[latent_dim] for latent_dim in sorted(best)]
-
-
-def write(folder: Path, objective: str) -> SearchResult:
-    """Writes the table and the figure of a search, and chooses.
-
-    Args:
-        folder: That of the search.
-        objective: What was maximised.
-
-    Returns:
-        The result.
-
-    Raises:
-        InputError: If no trial ended well.
-    """
-    trials = [read_trial(trial) for trial in ended_trials(folder)]
-    table, figure = folder / RESULTS, folder / FIGURE
-    _write_table(trials, table)
-    completed = [trial for trial in trials if trial.status == TrialStatus.COMPLETED]
-    if not completed:
-        failure = f"; the first one failed with {trials[0].failure}" if trials else ""
-        raise InputError(f"none of the {len(trials)} trials ended well{failure}")
-    chosen, reason = choose(completed, objective)
-    sizes = best_of_sizes(completed, objective)
-    save_figure(drawing.draw(completed, sizes, objective, chosen), figure)
-    return SearchResult(
-        objective,
-        trials=trials,
-        chosen=chosen,
-        reason=reason,
-        lines=_lines(trials, completed, objective, chosen),
-        table=table,
-        figure=figure,
-    )
-
-
-def _shown(values):
-    return {name: value for name, value in values.items() if not name.startswith("tuner/")}
-
-
-def _short(value):
-    return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def _lines(trials, completed, objective, chosen):
-    sizes = best_of_sizes(completed, objective)
-    names = [name for name in _shown(chosen.values) if name != "latent_dim"]
-    header = ["latent_dim", *names, *(f"val_{term}" for term in TERMS), "active units", "seconds"]
-    rows = []
-    for trial in sizes:
-        cells = [str(trial.values["latent_dim"])]
-        cells += [_short(trial.values.get(name, "")) for name in names]
-        for term in TERMS:
-            name = f"val_{term}"
-            cells.append(f"{trial.mean(name):.2f} ± {trial.standard_error(name):.2f}")
-        cells.append(f"{trial.mean('active_units'):g}")
-        cells.append(f"{sum(record['seconds'] for record in trial.executions):.0f}")
-        rows.append([*cells, "<- chosen" if trial is chosen else ""])
-    widths = [
-        max(map(len, column)) for column in zip(header, *(row[:-1] for row in rows), strict=True)
-    ]
-    executions = max(len(trial.executions) for trial in sizes)
-    lines = [
-        "On the validation images, mean ± standard error in nats per image"
-        + (f", over {executions} executions" if executions > 1 else "")
-        + (", the best trial of each size" if len(completed) > len(sizes) else "")
-        + ":",
-        "  " + "  ".join(cell.rjust(width) for cell, width in zip(header, widths, strict=True)),
-    ]
-    for row in rows:
-        cells = "  ".join(c.rjust(width) for c, width in zip(row[:-1], widths, strict=True))
-        lines.append(f"  {cells}  {row[-1]}".rstrip())
-    effective = sorted(trial.mean("effective_sample_size") for trial in sizes)
-    lines.append(
-        f"  (the importance samples of log p(x) are worth {effective[0]:.0f} to "
-        f"{effective[-1]:.0f} independent ones, in the median over the images)"
-    )
-    for trial in trials:
-        if trial.status == TrialStatus.FAILED:
-            values = ", ".join(f"{n} {_short(v)}" for n, v in _shown(trial.values).items())
-            lines.append(f"  trial {trial.trial_id} ({values}) failed: {trial.failure}")
-    return lines
-
-
-def _write_table(trials, file):
-    names = list(dict.fromkeys(name for trial in trials for name in _shown(trial.values)))
-    header = ["trial", "status", *names, "executions"]
-    for term in TERMS:
-        header += [f"val_{term}", f"val_{term}_stderr", f"val_{term}_stddev_over_executions"]
-    means = ["active_units", "effective_sample_size", "parameters", "epochs", "best_epoch"]
-    header += [*means, "seconds", "failure"]
-    with atomic_write(file) as path, path.open("w", encoding="utf-8", newline="") as lines:
-        writer = csv.DictWriter(lines, header, restval="")
-        writer.writeheader()
-        for trial in trials:
-            row = {"trial": trial.trial_id, "status": trial.status, **_shown(trial.values)}
-            row |= {"executions": len(trial.executions), "failure": trial.failure or ""}
-            if trial.status == TrialStatus.COMPLETED:
-                for term in TERMS:
-                    name = f"val_{term}"
-                    row[name] = trial.mean(name)
-                    row[f"{name}_stderr"] = trial.standard_error(name)
-                    spread = trial.spread(name)
-                    row[f"{name}_stddev_over_executions"] = "" if spread is None else spread
-                row |= {name: trial.mean(name) for name in means}
-                row["seconds"] = sum(record["seconds"] for record in trial.executions)
-            writer.writerow(row)
+    numbers: dict[str, float] = {"executions": len(records)}
+    for name in (*TERMS, "val_active_units"):
+        values = [record[name] for record in records]
+        stddev = statistics.stdev(values) if len(values) > 1 else 0.0
+        of_images = statistics.fmean(record.get(f"{name}_stderr") or 0.0 for record in records)
+        numbers[name] = statistics.fmean(values)
+        numbers[f"{name}_stderr"] = math.hypot(of_images, stddev / math.sqrt(len(values)))
+        numbers[f"{name}_stddev_over_executions"] = stddev
+    for name in ("val_effective_sample_size_median", "parameters", "epochs", "best_epoch"):
+        numbers[name] = statistics.fmean(record[name] for record in records)
+    return numbers | {"seconds": sum(record["seconds"] for record in records)}

@@ -1,161 +1,90 @@
-"""What a search is made of: the values that are tried, and how they are tried."""
+"""What a search is made of: the values that it tries, and how it tries them."""
 
-import dataclasses
-import math
-from collections.abc import Sequence
-from typing import Any, Literal, get_args
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
 
 from tfvae.common.errors import InputError
-from tfvae.training.settings import Network
+from tfvae.common.validation import ValidatedModel
+from tfvae.training.settings import Count, Network, NonnegativeNumber, PositiveNumber, Size
 
 SearchAlgorithm = Literal["GridSearch", "RandomSearch", "Hyperband", "BayesianOptimization"]
 SearchObjective = Literal["val_elbo", "val_log_likelihood"]
 
-DEFAULT_LATENT_DIMS = (2, 4, 8, 16, 32, 64)
-DEFAULT_MAX_TRIALS = 10
+# Lists of a file become tuples.
+Sizes = Annotated[tuple[Size, ...], Field(strict=False)]
+Range = Annotated[tuple[Size, Size], Field(strict=False)]
+Networks = Annotated[tuple[Network, ...], Field(strict=False)]
+PositiveNumbers = Annotated[tuple[PositiveNumber, ...], Field(strict=False)]
+NonnegativeNumbers = Annotated[tuple[NonnegativeNumber, ...], Field(strict=False)]
+Epochs = Annotated[tuple[Annotated[int, Field(ge=0, le=10**9)], ...], Field(strict=False)]
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class SearchSpace:
+class SearchSpace(ValidatedModel):
     """The values that a search chooses from.
 
     The latent size is always searched, everything else where values are given; where none are, the
     setting of the training holds.
 
-    Attributes:
-        latent_dims: The latent sizes; if neither these nor a range are given, 2, 4, ... 64.
-        latent_range: The smallest and the largest latent size, instead: any integer between them,
-            small ones more densely (a grid takes 10 of them, evenly on a logarithmic scale).
-        networks: The kinds of encoder and decoder.
-        widths: How wide the networks are; 512 is `tfvae train`'s. Units of each hidden layer of an
-            mlp; of conv and resnet, 16 times the filters of the first stage (which each further
-            stage doubles), and twice the units of the fully connected layer.
-        depths: The hidden layers of an mlp, the stages of conv and resnet; 2 is `tfvae train`'s.
-        learning_rates: Of Adam, at the start.
-        batch_sizes: Images a step.
-        betas: The weights of the KL.
-        warmup_epochs: Over how many first epochs the weight of the KL rises from 0.
-
-    Raises:
-        InputError: If a value is not possible, or given twice.
-
     Example:
         >>> SearchSpace(latent_dims=(2, 8, 32), learning_rates=(3e-4, 1e-3))
     """
 
-    latent_dims: Sequence[int] = ()
-    latent_range: Sequence[int] | None = None
-    networks: Sequence[Network] = ()
-    widths: Sequence[int] = ()
-    depths: Sequence[int] = ()
-    learning_rates: Sequence[float] = ()
-    batch_sizes: Sequence[int] = ()
-    betas: Sequence[float] = ()
-    warmup_epochs: Sequence[int] = ()
+    latent_dims: Sizes = (2, 4, 8, 16, 32, 64)
+    """The latent sizes."""
+    latent_range: Range | None = None
+    """The smallest and the largest latent size, in place of a list; small ones are tried more
+    densely, and a grid takes 10 of them."""
+    networks: Networks = ()
+    """The kinds of encoder and decoder."""
+    widths: Sizes = ()
+    """The units of each hidden layer of an mlp; 16 times the filters of the first stage of a conv
+    or resnet, and twice the units of its dense layer. 512 is that of train."""
+    depths: Sizes = ()
+    """The numbers of hidden layers of an mlp, or of stages of a conv or resnet; 2 is that of
+    train."""
+    learning_rates: PositiveNumbers = ()
+    """The learning rates of Adam at the start."""
+    batch_sizes: Sizes = ()
+    """The images per step."""
+    betas: NonnegativeNumbers = ()
+    """The weights of the KL."""
+    warmups: Epochs = ()
+    """The numbers of first epochs in which the weight of the KL rises from 0."""
 
-    def __post_init__(self):
-        if self.latent_range is None and not self.latent_dims:
-            object.__setattr__(self, "latent_dims", DEFAULT_LATENT_DIMS)
-        # Lists, as JSON has them, so that a search that was read back equals itself.
-        for field in dataclasses.fields(self):
-            values = getattr(self, field.name)
-            if values is not None:
-                object.__setattr__(self, field.name, list(values))
-        for name, least in (
-            ("latent_dims", 1),
-            ("latent_range", 1),
-            ("widths", 1),
-            ("depths", 1),
-            ("batch_sizes", 1),
-            ("warmup_epochs", 0),
-        ):
-            values = getattr(self, name) or []
-            if not all(_is_integer(value) and value >= least for value in values):
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        for name, values in self:
+            if len(set(values or ())) < len(values or ()):
                 raise InputError(
-                    f"{name} must be integers of at least {least}; got {_listed(values)}"
+                    f"{name} must not have a value twice; got {', '.join(map(str, values))}: for "
+                    "several runs of each, ask for more executions"
                 )
-        for name, positive in (("learning_rates", True), ("betas", False)):
-            values = getattr(self, name)
-            if not all(
-                _is_number(value) and value >= 0 and (value or not positive) for value in values
-            ):
-                bound = "above 0" if positive else "of at least 0"
-                raise InputError(f"{name} must be finite numbers {bound}; got {_listed(values)}")
-        known = get_args(Network)
-        if set(self.networks) - set(known):
+        if self.latent_range is None:
+            if not self.latent_dims:
+                raise InputError("latent_dims must have a value; got none")
+            return self
+        if self.latent_dims != type(self).model_fields["latent_dims"].default:
+            raise InputError("the latent sizes are either listed or a range; got both")
+        if self.latent_range[0] > self.latent_range[1]:
             raise InputError(
-                f"networks must be of {', '.join(known)}; got {_listed(self.networks)}"
+                "latent_range must be the smallest and the largest latent size; got "
+                f"{self.latent_range[0]}, {self.latent_range[1]}"
             )
-        for field in dataclasses.fields(self):
-            values = getattr(self, field.name)
-            if field.name != "latent_range" and len(set(values)) < len(values):
-                raise InputError(
-                    f"{field.name} must not be repeated; got {_listed(values)}: for several runs "
-                    "of each, ask for more executions per trial"
-                )
-        if self.latent_range is not None:
-            if self.latent_dims:
-                raise InputError(
-                    "the latent sizes are either listed or a range; got both "
-                    f"{_listed(self.latent_dims)} and {_listed(self.latent_range)}"
-                )
-            if len(self.latent_range) != 2 or self.latent_range[0] >= self.latent_range[1]:
-                raise InputError(
-                    "a range of latent sizes is the smallest and the largest; got "
-                    f"{_listed(self.latent_range)}"
-                )
+        return self
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class SearchSettings:
-    """How a search goes about it.
-
-    Attributes:
-        algorithm: KerasTuner's name of it.
-        objective: What is maximised, of the validation images: the ELBO, or the importance-weighted
-            estimate of log p(x).
-        max_trials: The most trials; None for 10, and for all of a grid or of Hyperband's schedule.
-        executions_per_trial: How often each model is trained, from seeds of its own.
-        num_importance_samples: Latents per validation image for log p(x).
-
-    Raises:
-        InputError: If a value is not possible.
-    """
+class SearchSettings(ValidatedModel):
+    """How a search goes about it."""
 
     algorithm: SearchAlgorithm = "GridSearch"
+    """The algorithm, by KerasTuner's name."""
     objective: SearchObjective = "val_elbo"
-    max_trials: int | None = None
-    executions_per_trial: int = 1
-    num_importance_samples: int = 100
-
-    def __post_init__(self):
-        if self.algorithm not in get_args(SearchAlgorithm):
-            raise InputError(
-                f"the search must be one of {', '.join(get_args(SearchAlgorithm))}; got "
-                f"{self.algorithm!r}"
-            )
-        if self.objective not in get_args(SearchObjective):
-            raise InputError(
-                f"the objective {self.objective!r} is not logged by a trial: take one of "
-                f"{', '.join(get_args(SearchObjective))}"
-            )
-        for name in ("max_trials", "executions_per_trial", "num_importance_samples"):
-            value = getattr(self, name)
-            if value is None and name == "max_trials":
-                continue
-            if not _is_integer(value) or value < 1:
-                raise InputError(f"{name} must be an integer of at least 1; got {value!r}")
-        if self.max_trials is None and self.algorithm in ("RandomSearch", "BayesianOptimization"):
-            object.__setattr__(self, "max_trials", DEFAULT_MAX_TRIALS)
-
-
-def _is_integer(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _listed(values):
-    return ", ".join(map(repr, values))
+    """What is maximized on the validation images: the ELBO, or the importance-weighted estimate of
+    log p(x)."""
+    max_trials: Count | None = None
+    """The largest number of trials; if none, 10, or all of a grid or of Hyperband."""
+    executions: Count = 1
+    """How many models a trial trains, each from its own seed."""
+    num_importance_samples: Size = 100
+    """The importance samples per validation image for log p(x)."""

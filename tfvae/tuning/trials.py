@@ -1,155 +1,120 @@
-"""A trial of a search: a model of some hyperparameters, trained and evaluated, and its records."""
+"""A trial of a search: models of the same hyperparameters, trained, evaluated and recorded."""
 
 import json
 import math
-import shutil
 import time
 import traceback
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import keras
 import keras_tuner
-import numpy as np
 import tensorflow as tf
 from tensorboard.plugins.hparams import api as hparams
 
+from tfvae import inference
 from tfvae.common.files import atomic_write
 from tfvae.fitting.callbacks import BestWeights
 from tfvae.fitting.progress import Progress
-from tfvae.inference.diagnostics import active_units
-from tfvae.inference.marginal_likelihood import LowEffectiveSampleSizeWarning, evidence
-from tfvae.training import runs
-from tfvae.tuning.oracles import FAILURE
-from tfvae.vae import VAE
+from tfvae.training import runs, strategies
+from tfvae.tuning import oracles
+from tfvae.tuning.hypermodel import VAEHyperModel
+from tfvae.tuning.results import FAILURE, RECORDS, TERMS, read_records, read_trial
+from tfvae.tuning.search_settings import SearchSettings
 
-EXECUTIONS = "executions.json"
-"""In the folder of a trial: a record of each of its executions that ended."""
-
-TERMS = ("elbo", "log_likelihood", "reconstruction", "kl")
-"""What is recorded of the validation images, as `val_<term>` and `val_<term>_stderr`."""
-
-# What TensorFlow puts before the reason of an error.
+# Lines with which TensorFlow begins an error before it gives the reason.
 _PREAMBLES = ("Graph execution error", "Detected at node", "<stack traces", " ")
 
 
 class TrialTuner(keras_tuner.Tuner):
-    """Runs the trials that an oracle gives out, one after the other.
+    """Runs the trials of a search.
 
-    KerasTuner's tuner with a run of its own: each execution has its seed, ends with the weights of
-    its best epoch, and leaves a record, so that a trial that is given out again goes on with the
-    executions that it lacks.
-
-    Args:
-        oracle: As `tfvae.tuning.oracles.make` gives it.
-        hypermodel: A `tfvae.tuning.VAEHyperModel`.
-        num_importance_samples: Latents per validation image for log p(x).
-        on_end: Is given the folder of each trial that ended.
-        **kwargs: Those of `keras_tuner.Tuner`.
+    Each execution of a trial has its own seed, ends with the weights of its best epoch and leaves a
+    record, so that a trial that was cut off goes on with the executions that it lacks.
     """
 
-    def __init__(
-        self,
-        oracle: keras_tuner.Oracle,
-        hypermodel: keras_tuner.HyperModel,
-        *,
-        num_importance_samples: int,
-        on_end: Callable[[Path], None],
-        **kwargs: Any,
-    ):
-        super().__init__(oracle=oracle, hypermodel=hypermodel, **kwargs)
-        self._num_importance_samples = num_importance_samples
-        self._on_end = on_end
-        self._was_idle = False
-
-    # The state is the oracle's alone: KerasTuner's own file comes only with the first trial's end,
-    # and is another one for each process.
-
-    def _get_tuner_fname(self):
-        return str(Path(self.project_dir, "oracle.json"))
+    def __init__(self, hypermodel: VAEHyperModel, settings: SearchSettings, folder: Path):
+        options = {}
+        if settings.algorithm == "Hyperband":
+            options["max_epochs"] = hypermodel.settings(keras_tuner.HyperParameters()).epochs
+        make_oracle = getattr(oracles, f"{settings.algorithm}Oracle")
+        oracle = make_oracle(folder, settings, hypermodel.training.seed, **options)
+        super().__init__(
+            oracle,
+            hypermodel,
+            executions_per_trial=settings.executions,
+            distribution_strategy=strategies.get(hypermodel.training.strategy),
+            directory=folder.parent,
+            project_name=folder.name,
+        )
+        self.settings = settings
+        # KerasTuner has replaced the oracle if it is in another process.
+        self.is_worker = self.oracle is not oracle
+        if not self.is_worker:
+            oracle.reload()
 
     def save(self) -> None:
-        """Writes the state of the oracle, where it is here."""
-        if not self._is_worker():
+        """Saves the oracle; a file of the tuner, as KerasTuner writes, would have nothing in it."""
+        if not self.is_worker:
             self.oracle.save()
 
     def pre_create_trial(self) -> None:
-        """Waits a moment where there was nothing to do."""
-        if self._was_idle:
+        """Keeps a worker without a trial from asking the chief for one all the time."""
+        if self.is_worker:
             time.sleep(0.5)
-        self._was_idle = True
-
-    def on_trial_begin(self, trial: Any) -> None:
-        """Takes note that there is something to do."""
-        self._was_idle = False
 
     def on_trial_end(self, trial: Any) -> None:
-        """Tells the oracle."""
+        """Tells the oracle and the user."""
         super().on_trial_end(trial)
-        self._on_end(Path(self.get_trial_dir(trial.trial_id)))
+        folder = Path(self.get_trial_dir(trial.trial_id))
+        result = read_trial(folder, trial.status, trial.hyperparameters.values)
+        print(result.line(self.settings.objective), flush=True)
 
     def run_trial(self, trial: Any, images: Any, validation_images: Any) -> list[dict[str, float]]:
-        """Trains and evaluates a model as often as there shall be executions.
-
-        Args:
-            trial: KerasTuner's trial.
-            images: As for `tfvae.tuning.search`.
-            validation_images: As for `tfvae.tuning.search`.
-
-        Returns:
-            The objective of each execution, by its name.
+        """Trains and evaluates a model for each execution, and returns the objective of each.
 
         Raises:
-            keras_tuner.errors.FailedTrialError: If it failed.
+            keras_tuner.errors.FailedTrialError: If an execution fails.
         """
         folder = Path(self.get_trial_dir(trial.trial_id))
-        if (folder / FAILURE).is_file():
-            raise keras_tuner.errors.FailedTrialError((folder / FAILURE).read_text("utf-8"))
-        records = read_executions(folder)
+        records = read_records(folder)
         try:
             for execution in range(len(records), self.executions_per_trial):
-                records.append(self._execute(trial, execution, folder, images, validation_images))
-                runs.write_text(folder / EXECUTIONS, json.dumps(records, indent=2) + "\n")
-        except keras_tuner.errors.FatalError:
-            raise
+                hp = trial.hyperparameters
+                records.append(self._execute(hp, execution, folder, images, validation_images))
+                runs.write_text(folder / RECORDS, json.dumps(records, indent=2) + "\n")
         except Exception as error:
-            write_failure(folder, _reason(error), traceback.format_exc())
+            runs.write_text(folder / FAILURE, f"{_reason(error)}\n{traceback.format_exc()}")
             raise keras_tuner.errors.FailedTrialError(_reason(error)) from error
-        name = self.oracle.objective.name
+        name = self.settings.objective
         return [{name: record[name]} for record in records]
 
-    def _execute(self, trial, execution, folder, images, validation_images):
+    def _execute(self, hp, execution, folder, images, validation_images):
         began = time.perf_counter()
-        hp = trial.hyperparameters
         settings = self.hypermodel.settings(hp)
         seed = settings.seed + execution
+        keras.utils.clear_session()
         keras.utils.set_random_seed(seed)
-        vae = self._try_build(hp)
-        epochs = {"epochs": settings.epochs}
-        if "tuner/epochs" in hp.values:
-            epochs = {
-                "epochs": hp.values["tuner/epochs"],
-                "initial_epoch": hp.values["tuner/initial_epoch"],
-            }
+        with strategies.scope(self.distribution_strategy):
+            vae = self.hypermodel.build(hp)
+        # Hyperband goes on with a trial that was promising.
         if "tuner/trial_id" in hp.values:
             continued = Path(self.get_trial_dir(hp.values["tuner/trial_id"]))
-            vae.load_weights(_weights_file(continued, execution))
+            vae.load_weights(weights_file(continued, execution))
         best_weights = BestWeights(settings.patience, start_from_epoch=settings.warmup_epochs)
-        callbacks = [best_weights]
         progress = Progress()
-        if progress.console.is_interactive:
-            callbacks.append(progress)
+        is_dataset = isinstance(validation_images, tf.data.Dataset)
         try:
             history = self.hypermodel.fit(
                 hp,
                 vae,
                 (lambda batch_size: images(batch_size, seed)) if callable(images) else images,
-                validation_data=_as_validation_data(validation_images),
-                callbacks=callbacks,
+                validation_data=validation_images if is_dataset else (validation_images,) * 2,
+                epochs=hp.values.get("tuner/epochs", settings.epochs),
+                initial_epoch=hp.values.get("tuner/initial_epoch", 0),
+                callbacks=[best_weights, progress][: 1 + progress.console.is_interactive],
                 verbose=0,
-                **epochs,
             ).history
         finally:
             progress.stop()
@@ -157,128 +122,43 @@ class TrialTuner(keras_tuner.Tuner):
             raise KeyboardInterrupt
         if not math.isfinite(history["loss"][-1]):
             raise FloatingPointError(best_weights.stop_reason)
+        with atomic_write(weights_file(folder, execution)) as path:
+            vae.save_weights(path)
+        num_samples = self.settings.num_importance_samples
+        with warnings.catch_warnings():
+            # The effective sample size is in the record.
+            warnings.simplefilter("ignore", inference.LowEffectiveSampleSizeWarning)
+            numbers = inference.evaluate(
+                vae, validation_images, num_samples, settings.seed, verbose=False
+            )
         record = {
             "seed": seed,
             "parameters": vae.count_params(),
             "epochs": len(history["loss"]),
             "best_epoch": best_weights.best_epoch + 1,
-            **evaluate(vae, validation_images, self._num_importance_samples, settings.seed),
+            **{f"val_{name}": number for name, number in numbers.items()},
+            "seconds": time.perf_counter() - began,
         }
-        with atomic_write(_weights_file(folder, execution)) as path:
-            vae.save_weights(path)
-        record["seconds"] = time.perf_counter() - began
-        _write_summaries(
-            Path(self.project_dir, runs.TENSORBOARD, folder.name, f"execution_{execution}"),
-            hp.values,
-            history,
-            record,
-        )
+        log_dir = Path(self.project_dir, runs.TENSORBOARD, folder.name, f"execution_{execution}")
+        _write_summaries(log_dir, hp.values, history, record)
         return record
 
 
-def evaluate(
-    vae: VAE, images: Any, num_importance_samples: int, seed: int
-) -> dict[str, float | int | None]:
-    """What is recorded of a model on the validation images.
-
-    Args:
-        vae: The model.
-        images: As for `tfvae.log_likelihood`.
-        num_importance_samples: Latents per image.
-        seed: Of the latents.
-
-    Returns:
-        The means over the images of the `TERMS` in nats per image, as `val_<term>`, each with a
-        `_stderr` over the images (None for a single one); `active_units`; and
-        `effective_sample_size`, the median over the images.
-    """
-    with warnings.catch_warnings():
-        # The effective sample size is in the record.
-        warnings.simplefilter("ignore", LowEffectiveSampleSizeWarning)
-        result = evidence(vae, images, num_importance_samples, seed, verbose=False)
-    record: dict[str, Any] = {}
-    for term in TERMS:
-        values = np.asarray(getattr(result, term), np.float64)
-        record[f"val_{term}"] = float(np.mean(values))
-        count = len(values)
-        error = float(np.std(values, ddof=1) / math.sqrt(count)) if count > 1 else None
-        record[f"val_{term}_stderr"] = error
-    record["active_units"] = int(np.count_nonzero(active_units(result.posterior)))
-    record["effective_sample_size"] = float(np.median(result.effective_sample_size))
-    return record
-
-
-def load_execution(hypermodel: keras_tuner.HyperModel, folder: Path, execution: int) -> VAE:
-    """The model of an execution, with its weights.
-
-    Args:
-        hypermodel: That of the search.
-        folder: That of the trial.
-        execution: Its number, from 0.
-    """
-    trial = json.loads((folder / "trial.json").read_text(encoding="utf-8"))
-    vae = hypermodel.build(keras_tuner.HyperParameters.from_config(trial["hyperparameters"]))
-    vae.load_weights(_weights_file(folder, execution))
-    return vae
-
-
-def read_executions(folder: Path) -> list[dict[str, Any]]:
-    """The records of a trial.
-
-    Args:
-        folder: That of the trial.
-
-    Returns:
-        A record for each execution that ended.
-    """
-    file = folder / EXECUTIONS
-    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else []
-
-
-def write_failure(folder: Path, reason: str, explanation: str = "") -> None:
-    """Records why a trial failed; where it has not failed yet, it will when it is given out.
-
-    Args:
-        folder: That of the trial.
-        reason: One line.
-        explanation: More lines.
-    """
-    runs.write_text(folder / FAILURE, f"{reason}\n{explanation}")
-
-
-def read_failure(folder: Path) -> str | None:
-    """Why a trial failed, in one line; None if it did not.
-
-    Args:
-        folder: That of the trial.
-    """
-    file = folder / FAILURE
-    return file.read_text(encoding="utf-8").split("\n", 1)[0] if file.is_file() else None
-
-
-def _weights_file(folder, execution):
+def weights_file(folder: Path, execution: int) -> Path:
+    """Names the file of the weights of an execution, numbered from 0, in the folder of a trial."""
     return folder / f"execution_{execution}.weights.h5"
 
 
-def _as_validation_data(images):
-    return images if isinstance(images, tf.data.Dataset) else (images, images)
+def _write_summaries(log_dir, values, history, record):
+    """Writes the curves and numbers of an execution for TensorBoard and its HParams view."""
+    with tf.summary.create_file_writer(str(log_dir)).as_default():
+        hparams.hparams(values, trial_id=f"{log_dir.parent.name}_{log_dir.name}")
+        curves = {f"epoch_{name}": curve for name, curve in history.items()}
+        for name, curve in (curves | {term: [record[term]] for term in TERMS}).items():
+            for step, value in enumerate(curve):
+                tf.summary.scalar(name, value, step=step)
 
 
 def _reason(error):
     lines = [line for line in str(error).splitlines() if line and not line.startswith(_PREAMBLES)]
     return f"{type(error).__name__}: {lines[0][:300]}" if lines else type(error).__name__
-
-
-def _write_summaries(log_dir, values, history, record):
-    # What an execution that was cut off here has left.
-    shutil.rmtree(log_dir, ignore_errors=True)
-    writer = tf.summary.create_file_writer(str(log_dir))
-    with writer.as_default():
-        hparams.hparams(values, trial_id=log_dir.parent.name + log_dir.name)
-        for name, curve in history.items():
-            for epoch, value in enumerate(curve):
-                tf.summary.scalar(f"epoch_{name}", value, step=epoch)
-        for name, value in record.items():
-            if isinstance(value, int | float):
-                tf.summary.scalar(name, value, step=0)
-    writer.close()

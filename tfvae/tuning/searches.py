@@ -1,0 +1,222 @@
+"""How large should z be? A KerasTuner search over the latent size of a VAE."""
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import filelock
+import keras_tuner
+
+from tfvae.common.checks import check_integer
+from tfvae.common.errors import InputError
+from tfvae.common.files import atomic_write
+from tfvae.datasets import describe_dataset
+from tfvae.figures import save_figure
+from tfvae.training import runs, splits
+from tfvae.training.settings import TrainingSettings
+from tfvae.tuning import processes
+from tfvae.tuning.hypermodel import VAEHyperModel
+from tfvae.tuning.results import SearchResult, read_records, read_search
+from tfvae.tuning.search_figure import draw
+from tfvae.tuning.search_settings import SearchSettings, SearchSpace
+from tfvae.tuning.trials import TrialTuner, weights_file
+from tfvae.vae import VAE
+
+DEFINITION = "search.json"
+"""In the folder of a search: what is searched, so that no other search goes on there."""
+
+LOCK = ".lock"
+
+# The processes of a search that was just killed take a moment to notice.
+SECONDS_TO_WAIT_FOR_LOCK = 5.0
+
+
+def search(
+    hypermodel: VAEHyperModel,
+    images: Any,
+    validation_images: Any,
+    settings: SearchSettings | None = None,
+    *,
+    folder: str | os.PathLike,
+    num_workers: int | None = None,
+) -> SearchResult | None:
+    """Searches the latent size, and what else the hypermodel leaves open.
+
+    A search that was killed goes on where it was when it is started again with the same folder.
+    With KerasTuner's variables `KERASTUNER_TUNER_ID`, `KERASTUNER_ORACLE_IP` and
+    `KERASTUNER_ORACLE_PORT`, the same call in several processes, on one machine or on many that
+    share the folder, is the chief or one of the workers of one search.
+
+    Args:
+        hypermodel: The models to choose from.
+        images: The images to train on: `[n, height, width, channels]`, floating, in [0, 1]; a
+            `tf.data.Dataset` of batches; or a function from a batch size and a seed to one.
+        validation_images: The images to compare models on: an array of 0 and 1, or a
+            `tf.data.Dataset` of batches that gives the same at each iteration.
+        settings: How to search; `SearchSettings()` if None.
+        folder: Where everything goes: new, empty, or of the same search.
+        num_workers: In how many processes to search: this program is started again as a chief and
+            as that many workers. If None, this process searches by itself.
+
+    Returns:
+        The result; None in a worker, as the chief has it.
+
+    Raises:
+        InputError: If something that was given cannot be used, the folder holds something else,
+            the chief is not there, or no trial ended well.
+        WorkerLostError: If another process of the search has ended.
+
+    Example:
+        >>> hypermodel = VAEHyperModel(SearchSpace(latent_dims=(2, 8, 32)), num_images=len(images))
+        >>> result = search(hypermodel, images, held_out, folder="runs/latent-size")
+        >>> result.latent_dim, result.reason
+    """
+    settings = settings or SearchSettings()
+    # KerasTuner wants its parent and its name, which `.` and `a/..` do not have. `resolve` would
+    # also follow links, and name another folder than the one that was given.
+    folder = Path(os.path.abspath(folder))  # noqa: PTH100 - `resolve` follows links
+    if hypermodel.training.strategy == "multi_worker":
+        raise InputError(
+            "a trial cannot be shared out over several processes; give the search itself several "
+            "with --workers, or strategy mirrored for the devices of this machine"
+        )
+    # What cannot be built is not searched.
+    hypermodel.build(keras_tuner.HyperParameters())
+    definition = _define(hypermodel, settings)
+    if num_workers is not None and processes.role() == "alone":
+        check_integer("num_workers", num_workers, minimum=1)
+        _check_folder(folder, definition)
+        # This process then goes on alone, for which no trial is left.
+        processes.run_local(num_workers)
+    is_worker = processes.role() == "worker"
+    with processes.connected_to_chief() if is_worker else _reserved(folder, definition):
+        _check_folder(folder, definition)
+        TrialTuner(hypermodel, settings, folder).search(images, validation_images)
+        if is_worker:
+            return None
+        result = read_search(folder, settings.objective)
+        result.write_table()
+        save_figure(draw(result), result.figure)
+    return result
+
+
+def load_chosen(hypermodel: VAEHyperModel, result: SearchResult) -> VAE:
+    """Loads the model that a search has chosen, with the weights of its best execution.
+
+    Args:
+        hypermodel: The one of the search.
+        result: What `search` returned.
+
+    Returns:
+        The trained model, compiled.
+    """
+    folder = result.folder / f"trial_{result.chosen.trial_id}"
+    scores = [record[result.objective] for record in read_records(folder)]
+    vae = hypermodel.build(_hyperparameters(result))
+    vae.load_weights(weights_file(folder, execution=scores.index(max(scores))))
+    return vae
+
+
+def search_dataset(
+    training: TrainingSettings,
+    space: SearchSpace,
+    settings: SearchSettings,
+    *,
+    folder: str | os.PathLike,
+    num_workers: int | None = None,
+) -> SearchResult | None:
+    """Searches the latent size for a data set, and saves the chosen model with its settings.
+
+    Args:
+        training: The data set, and what is trained where nothing is chosen.
+        space: The values to choose from.
+        settings: As for `search`, like all that follows.
+        folder: Has `model.keras` and `settings.json` at the end.
+        num_workers: As for `search`.
+
+    Returns:
+        What `search` returns.
+
+    Raises:
+        InputError: As `search` does, or if the data set is not there.
+        WorkerLostError: As `search` does.
+    """
+    description = describe_dataset(training.dataset, training.data_dir)
+    shape, sizes = description.image_shape, splits.sizes(training, description)
+    hypermodel = VAEHyperModel(space, training, image_shape=shape, num_images=sizes["train"])
+
+    def images(batch_size, seed):
+        return splits.load_split(training.replace(batch_size=batch_size, seed=seed), "train")
+
+    held_out = splits.load_split(training, "validation").cache()
+    result = search(hypermodel, images, held_out, settings, folder=folder, num_workers=num_workers)
+    if result is not None:
+        with atomic_write(result.folder / runs.MODEL) as path:
+            load_chosen(hypermodel, result).save(path)
+        chosen = hypermodel.settings(_hyperparameters(result))
+        runs.write_text(result.folder / runs.SETTINGS, chosen.to_json())
+    return result
+
+
+@contextlib.contextmanager
+def _reserved(folder: Path, definition: dict[str, Any]) -> Iterator[None]:
+    """Begins a search in its folder or goes on with it, and keeps others out during the block."""
+    _check_folder(folder, definition)
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with filelock.FileLock(folder / LOCK, timeout=SECONDS_TO_WAIT_FOR_LOCK):
+            runs.remove_half_written(folder)
+            runs.write_text(folder / DEFINITION, json.dumps(definition, indent=2) + "\n")
+            yield
+    except filelock.Timeout as error:
+        raise InputError(
+            f"a search is running in {folder}: wait for its end, or choose another output"
+        ) from error
+
+
+def _check_folder(folder, definition):
+    if (folder / DEFINITION).is_file():
+        there = json.loads((folder / DEFINITION).read_text(encoding="utf-8"))
+        differences = [
+            f"{name} is {there.get(name)} there, {value} here"
+            for name, value in definition.items()
+            if there.get(name) != value
+        ]
+        if differences:
+            raise InputError(
+                f"the folder {folder} holds another search ({'; '.join(differences)}): choose "
+                "another output, or give the same search to go on with it"
+            )
+    elif processes.role() == "worker":
+        raise InputError(
+            f"there is no search of the chief in {folder}: chief and workers need the same folder, "
+            "on a file system that all of them see"
+        )
+    elif folder.exists() and not folder.is_dir():
+        raise InputError(f"the output {folder} must be a folder; there is a file")
+    elif folder.exists() and {path.name for path in folder.iterdir()} - {LOCK}:
+        raise InputError(
+            f"the output folder {folder} is not empty, and holds no search to go on with: choose "
+            "another output, or remove it"
+        )
+
+
+def _define(hypermodel, settings):
+    """What stays the same in all processes of a search and whenever it goes on."""
+    parts = {"training": hypermodel.training, "space": hypermodel.space, "search": settings}
+    return {
+        f"{part}.{name}": value
+        for part, model in parts.items()
+        for name, value in model.model_dump(mode="json").items()
+        # A search may get more trials, and the data be elsewhere.
+        if name not in ("max_trials", "data_dir")
+    }
+
+
+def _hyperparameters(result):
+    hyperparameters = keras_tuner.HyperParameters()
+    hyperparameters.values = dict(result.chosen.values)
+    return hyperparameters
