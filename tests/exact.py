@@ -1,6 +1,8 @@
 """Models so small that quadrature over their latents gives every quantity to many digits."""
 
+import functools
 import itertools
+from typing import NamedTuple
 
 import keras
 import numpy as np
@@ -75,15 +77,15 @@ class Quadrature:
         self.log_joint = self.log_conditional + self.log_prior
         self.log_likelihood = logsumexp(self.log_joint, axis=1) + self.log_volume
         self.log_posterior = self.log_joint - self.log_likelihood[:, np.newaxis]
-        normal = vae.encode(tf.constant(images, tf.float64)).distribution
-        location, stddev = np.asarray(normal.loc), np.asarray(normal.scale)
-        standardised = (self.latents - location[:, np.newaxis]) / stddev[:, np.newaxis]
+        posterior = vae.encode(tf.constant(images, tf.float64))
+        mean, stddev = np.asarray(posterior.mean()), np.asarray(posterior.stddev())
+        standardized = (self.latents - mean[:, np.newaxis]) / stddev[:, np.newaxis]
         self.log_approximate = np.sum(
-            -0.5 * (standardised**2 + np.log(2 * np.pi)) - np.log(stddev[:, np.newaxis]), axis=-1
+            -0.5 * (standardized**2 + np.log(2 * np.pi)) - np.log(stddev[:, np.newaxis]), axis=-1
         )
 
     def expectation(self, log_density, values):
-        """The integral of `values` under a density on the grid, one for each image."""
+        """The integral of `values` under a density on the grid, one per image."""
         return np.sum(np.exp(log_density + self.log_volume) * values, axis=-1)
 
     @property
@@ -102,3 +104,37 @@ class Quadrature:
     def elbo(self):
         """The ELBO by its definition (1)."""
         return self.log_likelihood - self.kl_to_posterior
+
+
+class Example(NamedTuple):
+    """A model, images that it has drawn, and the exact quantities of these."""
+
+    vae: tfvae.VAE
+    images: np.ndarray
+    exact: Quadrature
+
+
+# Tests share these, since a new model means that every function is compiled anew. A test that
+# changes a model makes its own.
+
+
+@functools.cache
+def tiny_example(latent_dim):
+    return _example(tiny_vae(latent_dim), count=4)
+
+
+@functools.cache
+def fitted_example(latent_dim):
+    return _example(fitted_vae(latent_dim), count=6)
+
+
+@functools.cache
+def quadrature_of_all_images(latent_dim):
+    """The exact quantities of all 512 images under the model of `fitted_example`."""
+    points = 61 if latent_dim == 2 else None
+    return Quadrature(fitted_example(latent_dim).vae, all_images(), points)
+
+
+def _example(vae, count):
+    images = vae.sample(count, seed=1).numpy()
+    return Example(vae, images, Quadrature(vae, images))

@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_probability as tfp
+from exact import Quadrature, all_images, tiny_example
 from model_checks import binary_images, check_model
 
 import tfvae
@@ -371,6 +372,28 @@ def test_samples_repeat_with_their_seed_and_follow_their_probabilities():
     variance = np.sum(probabilities * (1 - probabilities))
     standard_errors = np.sum(images - probabilities) / np.sqrt(variance)
     assert abs(standard_errors) < 4
+
+
+@pytest.mark.parametrize("latent_dim", [1, 2])
+def test_samples_have_the_exact_distribution_of_the_model(latent_dim):
+    """Of all 512 images of 3x3 pixels, whose p(x) is known by quadrature; to 4 standard errors."""
+    vae, count = tiny_example(latent_dim).vae, 200_000
+    exact = np.exp(Quadrature(vae, all_images(), points=61).log_likelihood)
+    images = vae.sample(count, seed=0).numpy().reshape(count, 9)
+    numbers = (images @ 2 ** np.arange(8, -1, -1)).astype(int)
+    observed, expected = np.bincount(numbers, minlength=512), count * exact
+    # The chi-square statistic wants to expect more than a few images in every group.
+    is_rare = expected < 10
+    observed = np.append(observed[~is_rare], observed[is_rare].sum())
+    expected = np.append(expected[~is_rare], expected[is_rare].sum())
+    statistic, degrees = np.sum((observed - expected) ** 2 / expected), len(expected) - 1
+    assert degrees > 200
+    assert abs(statistic - degrees) < 4 * np.sqrt(2 * degrees)
+
+    probabilities = vae.sample(count, seed=0, mean=True).numpy().reshape(count, 9)
+    error = probabilities.std(axis=0) / np.sqrt(count)
+    truth = exact @ all_images().reshape(512, 9)
+    assert np.max(np.abs(probabilities.mean(axis=0) - truth) / error) < 4
 
 
 def test_prior_is_fixed():

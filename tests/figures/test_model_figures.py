@@ -1,3 +1,5 @@
+import functools
+
 import keras
 import matplotlib
 import numpy as np
@@ -11,7 +13,17 @@ from tfvae.common.errors import InputError
 from tfvae.figures.drawing import WIDTH
 from tfvae.vae import VAE
 
-SHAPES = [(28, 28, 1), (28, 20, 1), (17, 23, 3)]
+SHAPES = [
+    (28, 28, 1),
+    (17, 23, 3),
+    pytest.param((28, 20, 1), marks=pytest.mark.slow),
+]
+
+
+@functools.cache
+def shared_vae(image_shape=(28, 28, 1), latent_dim=4):
+    """A model that no test changes."""
+    return small_vae(image_shape, latent_dim)
 
 
 def small_vae(image_shape=(28, 28, 1), latent_dim=4):
@@ -53,7 +65,7 @@ def assert_pictures_are_undistorted(figure):
 
 @pytest.mark.parametrize("image_shape", SHAPES)
 def test_samples_are_those_of_the_model(image_shape):
-    vae = small_vae(image_shape)
+    vae = shared_vae(image_shape)
     figure = figures.samples(vae, count=6, seed=3)
     probabilities, binary = (drawn_images(axes, image_shape) for axes in figure.axes)
     np.testing.assert_array_equal(
@@ -84,13 +96,13 @@ def test_binary_samples_are_of_the_latents_of_the_probabilities():
 
 def test_samples_refuse_a_count_of_zero():
     with pytest.raises(InputError, match="0"):
-        figures.samples(small_vae(), count=0)
+        figures.samples(shared_vae(), count=0)
 
 
 @pytest.mark.parametrize("image_shape", SHAPES)
-@pytest.mark.parametrize(("count", "blocks"), [(1, 1), (10, 1), (13, 2)])
+@pytest.mark.parametrize(("count", "blocks"), [(1, 1), (13, 2)])
 def test_reconstructions_stand_under_their_images(image_shape, count, blocks):
-    vae = small_vae(image_shape)
+    vae = shared_vae(image_shape)
     images = random_images(count, image_shape)
     figure = figures.reconstructions(vae, images)
     assert len(figure.axes) == blocks
@@ -108,14 +120,14 @@ def test_reconstructions_stand_under_their_images(image_shape, count, blocks):
 
 def test_reconstructions_refuse_what_cannot_be_drawn():
     with pytest.raises(InputError, match="255"):
-        figures.reconstructions(small_vae(), np.full((2, 28, 28, 1), 255.0))
+        figures.reconstructions(shared_vae(), np.full((2, 28, 28, 1), 255.0))
     with pytest.raises(InputError, match="columns must be an integer of at least 1; got 0"):
-        figures.reconstructions(small_vae(), random_images(2), columns=0)
+        figures.reconstructions(shared_vae(), random_images(2), columns=0)
 
 
 @pytest.mark.parametrize("image_shape", SHAPES)
 def test_latent_plane_decodes_the_quantiles_of_the_prior(image_shape):
-    vae = small_vae(image_shape, latent_dim=2)
+    vae = shared_vae(image_shape, latent_dim=2)
     figure = figures.latent_plane(vae, steps=5)
     (axes,) = figure.axes
     drawn = drawn_images(axes, image_shape, padding=0)
@@ -134,7 +146,7 @@ def test_latent_plane_decodes_the_quantiles_of_the_prior(image_shape):
 
 @pytest.mark.parametrize("classes", [3, 26])
 def test_latent_plane_shows_posterior_means_by_class(classes):
-    vae = small_vae(latent_dim=2)
+    vae = shared_vae(latent_dim=2)
     images = random_images(600)
     labels = np.array([f"class {i % classes:02}" for i in range(600)])
     figure = figures.latent_plane(vae, images, labels)
@@ -168,9 +180,9 @@ def test_latent_plane_without_labels_shows_every_posterior_mean_inside_the_axes(
 
 def test_latent_plane_refuses_other_dimensions_and_other_labels():
     with pytest.raises(InputError, match="2 latent dimensions; this one has 4"):
-        figures.latent_plane(small_vae(latent_dim=4))
+        figures.latent_plane(shared_vae(latent_dim=4))
     with pytest.raises(InputError, match=r"shape \[3\]; got \[2\]"):
-        figures.latent_plane(small_vae(latent_dim=2), random_images(3), [0, 1])
+        figures.latent_plane(shared_vae(latent_dim=2), random_images(3), [0, 1])
 
 
 def closed_form_kl(vae, images):
@@ -179,9 +191,11 @@ def closed_form_kl(vae, images):
     return 0.5 * (stddev**2 + mean**2 - 1.0) - np.log(stddev)
 
 
-@pytest.mark.parametrize(("image_shape", "latent_dim"), [*((s, 6) for s in SHAPES), (SHAPES[0], 1)])
+@pytest.mark.parametrize(
+    ("image_shape", "latent_dim"), [((28, 28, 1), 6), ((17, 23, 3), 6), ((28, 28, 1), 1)]
+)
 def test_traversals_move_one_dimension_at_a_time_the_most_active_first(image_shape, latent_dim):
-    vae = small_vae(image_shape, latent_dim)
+    vae = shared_vae(image_shape, latent_dim)
     images = random_images(50, image_shape)
     figure = figures.latent_traversals(vae, images, dimensions=3, steps=5)
     (axes,) = figure.axes
@@ -205,7 +219,7 @@ def test_traversals_move_one_dimension_at_a_time_the_most_active_first(image_sha
 
 @pytest.mark.parametrize("latent_dim", [1, 5, 60])
 def test_bars_are_the_mean_kl_of_each_dimension_the_largest_first(latent_dim):
-    vae = small_vae(latent_dim=latent_dim)
+    vae = shared_vae(latent_dim=latent_dim)
     images = random_images(512 + 8)
     figure = figures.kl_per_dimension(vae, images)
     kl = closed_form_kl(vae, images)
@@ -223,12 +237,12 @@ def test_bars_are_the_mean_kl_of_each_dimension_the_largest_first(latent_dim):
 
 def test_kl_needs_an_image():
     with pytest.raises(InputError, match="at least one"):
-        figures.kl_per_dimension(small_vae(), random_images(0))
+        figures.kl_per_dimension(shared_vae(), random_images(0))
 
 
 def test_every_figure_is_readable_and_touches_no_global_state():
     settings = dict(matplotlib.rcParams)
-    vae = small_vae(latent_dim=2)
+    vae = shared_vae(latent_dim=2)
     images = random_images(12)
     for figure in (
         figures.samples(vae, count=4),

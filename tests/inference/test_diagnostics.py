@@ -4,15 +4,13 @@ import math
 import numpy as np
 import pytest
 import tensorflow as tf
-import tensorflow_probability as tfp
-from exact import Quadrature, all_images, fitted_vae, tiny_vae
+from exact import Quadrature, all_images, fitted_example, tiny_example
 from scipy.special import logsumexp
+from tensorflow_probability import distributions as tfd
 
 from tfvae.common.errors import InputError
 from tfvae.distributions.factorial import standard_normal
 from tfvae.inference import diagnostics
-
-tfd = tfp.distributions
 
 
 def normal_of(location, stddev):
@@ -25,12 +23,15 @@ PRIOR = standard_normal(2, dtype=tf.float64)
 
 class TestKLPerDimension:
     def test_sums_to_the_kl(self):
-        vae = tiny_vae(2)
+        vae = tiny_example(2).vae
         posterior = vae.encode(all_images())
         result = diagnostics.kl_per_dimension(posterior, vae.prior)
         kl = tf.reduce_mean(tfd.kl_divergence(posterior, vae.prior))
         assert result.shape == (2,)
         np.testing.assert_allclose(np.sum(result), kl)
+        per_image = diagnostics.kl_per_dimension(posterior, vae.prior, per_image=True)
+        assert per_image.shape == (512, 2)
+        np.testing.assert_allclose(np.mean(per_image, axis=0), result)
 
     def test_is_per_dimension(self):
         # KL(N(m, s) || N(0, 1)) = (m^2 + s^2 - 1) / 2 - log s.
@@ -46,7 +47,7 @@ class TestActiveUnits:
 
 
 class TestBitsPerDimension:
-    def test_fair_coins_take_one_bit_a_pixel(self):
+    def test_fair_coins_take_one_bit_per_pixel(self):
         log_likelihood = np.array([-9 * math.log(2)])
         result = diagnostics.bits_per_dimension(log_likelihood, (3, 3, 1))
         np.testing.assert_allclose(result, 1.0)
@@ -86,7 +87,7 @@ class TestKLParts:
         assert correlated == (float(parts.total_correlation) > 0.3)
 
     def test_sum_to_the_kl(self):
-        vae = tiny_vae(2)
+        vae = tiny_example(2).vae
         posterior = vae.encode(all_images())
         parts = diagnostics.kl_parts(posterior, vae.prior, num_samples=5120, seed=0)
         kl = tf.reduce_mean(tfd.kl_divergence(posterior, vae.prior))
@@ -94,7 +95,7 @@ class TestKLParts:
         assert np.sum(parts[:3]) == pytest.approx(float(kl), abs=4 * error)
 
     def test_passes(self, monkeypatch):
-        posterior = tiny_vae(2).encode(all_images()[:5])
+        posterior = tiny_example(2).vae.encode(all_images()[:5])
         whole = diagnostics.kl_parts(posterior, PRIOR, num_samples=23, seed=0)
         monkeypatch.setattr(diagnostics, "_TERMS_PER_PASS", 40)
         np.testing.assert_allclose(
@@ -103,14 +104,14 @@ class TestKLParts:
 
     @pytest.mark.parametrize("num_samples", [0, 1])
     def test_too_few_samples_are_refused(self, num_samples):
-        posterior = tiny_vae(2).encode(all_images()[:5])
+        posterior = tiny_example(2).vae.encode(all_images()[:5])
         with pytest.raises(InputError, match="num_samples"):
             diagnostics.kl_parts(posterior, PRIOR, num_samples=num_samples)
 
 
 class TestEvaluate:
     def test_agrees_with_quadrature(self):
-        vae = fitted_vae(2)
+        vae = fitted_example(2).vae
         images = vae.sample(40, seed=0).numpy()
         exact = Quadrature(vae, images)
         batches = tf.data.Dataset.from_tensor_slices(images).batch(16)
@@ -140,7 +141,7 @@ class TestEvaluate:
 
     @pytest.mark.filterwarnings("ignore::tfvae.inference.LowEffectiveSampleSizeWarning")
     def test_one_image_and_one_sample_give_valid_json(self):
-        vae = tiny_vae(1)
+        vae = tiny_example(1).vae
         numbers = diagnostics.evaluate(vae, all_images()[:1], num_samples=1, seed=0)
         json.dumps(numbers, allow_nan=False)
         assert numbers["elbo_stderr"] is None
