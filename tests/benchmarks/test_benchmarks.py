@@ -16,7 +16,7 @@ SMALL = {
     "scaling.py": "--repeats 1 --epochs 2 --steps 2 --batch-size 16",
     "serving.py": "--repeats 2",
     "start.py": "--repeats 1",
-    "training.py": "--rounds 1 --images 256 --contestants fit(array)",
+    "training.py": "--only mlp128 --rounds 1 --images 256 --contestants fit(array)",
 }
 
 
