@@ -13,7 +13,7 @@ from tfvae.training.backups import Backup
 def main(*arguments):
     """Runs the command with these arguments."""
     sys.argv = ["tfvae", *arguments]
-    cli.main()
+    sys.exit(cli.main())
 
 
 def main_on_two_cpus(*arguments):

@@ -9,8 +9,8 @@ import tensorflow as tf
 
 from tfvae import objectives
 from tfvae.common.errors import InputError
+from tfvae.training import initialization, pretrained, recipes
 from tfvae.training import job as training
-from tfvae.training import pretrained, recipes
 from tfvae.training.settings import TrainingSettings
 
 REPOSITORY = Path(__file__).parents[2]
@@ -120,7 +120,7 @@ def test_networks_are_those_of_the_papers():
 def test_the_iwae_goes_on_from_the_vae():
     settings = TrainingSettings.merged(recipe="burda2015-iwae")
     vae = training.build_vae(settings, (28, 28, 1))
-    training.initialize(vae, settings)
+    initialization.initialize(vae, settings)
     vaes = [vae, pretrained.load_pretrained("mnist-vae")]
     for one, other in zip(*(vae.get_weights() for vae in vaes), strict=True):
         np.testing.assert_array_equal(one, other)

@@ -52,7 +52,7 @@ class Progress(keras.callbacks.Callback):
             self._bar.start()
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Notes the epoch."""
+        """Counts the epoch."""
         self._epoch, self._step = epoch, 0
         if self._bar and self._task is None:
             # Only now, so that epochs done before training was resumed do not count as speed.

@@ -24,8 +24,8 @@ class Backup(keras.callbacks.Callback):
 
     Keras's `BackupAndRestore` writes the weights, the optimizer with its step, the state of the
     noise, and the number of the epoch. Beside these lie the logs of all epochs and what
-    `BestWeights` knows. All of one epoch is one folder, which appears whole or not at all, so that
-    there is a backup to go on from at whatever moment the process is killed.
+    `BestWeights` knows. The folder of an epoch appears whole or not at all, so that there is a
+    backup to go on from at whatever moment the process is killed.
 
     List it as the last callback, so that the logs are complete and early stopping has decided.
 
@@ -61,11 +61,7 @@ class Backup(keras.callbacks.Callback):
         return time.perf_counter() - self._began
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Restores the last backup.
-
-        Raises:
-            InputError: If it belongs to another model.
-        """
+        """Restores the last backup; refuses one of another model."""
         if self._last is None:
             return
         try:

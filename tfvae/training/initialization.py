@@ -14,11 +14,7 @@ _LEAST_PROBABILITY = 0.001
 
 
 def initialize(vae: VAE, settings: TrainingSettings) -> None:
-    """Gives a model the weights that training starts from under these settings.
-
-    Raises:
-        InputError: If the initial model is not there or has other networks.
-    """
+    """Gives a model the weights that training starts from under these settings."""
     if settings.initial_model is not None:
         is_pretrained = settings.initial_model in pretrained.names()
         # The name means the same wherever the command is run.
@@ -33,15 +29,8 @@ def initialize(vae: VAE, settings: TrainingSettings) -> None:
 def set_decoder_bias(vae: VAE, images: tf.data.Dataset) -> None:
     """Sets the bias of the decoder's logits so that each pixel starts at its mean in the data.
 
-    A bias that all pixels of a channel share, as in convolutions, starts at the mean of the
-    channel. So the decoder need not spend its first steps on what all images have in common.
-
-    Args:
-        vae: The model; the last layer of its decoder that has a bias is changed.
-        images: Batches `[batch, height, width, channels]`, in [0, 1].
-
-    Raises:
-        InputError: If the decoder has no bias of such a shape.
+    So the decoder need not spend its first steps on what all images have in common. A bias that
+    all pixels of a channel share, as in convolutions, starts at the mean of the channel.
     """
     biases = [
         layer.bias for layer in vae.decoder.layers if getattr(layer, "bias", None) is not None
@@ -65,11 +54,7 @@ def set_decoder_bias(vae: VAE, images: tf.data.Dataset) -> None:
 
 
 def copy_weights(source: VAE, vae: VAE) -> None:
-    """Copies the weights of both networks of `source` to `vae`.
-
-    Raises:
-        InputError: If their networks do not have the same weights.
-    """
+    """Copies the weights of both networks of `source` to `vae`."""
     pairs = {part: (getattr(source, part), getattr(vae, part)) for part in ("encoder", "decoder")}
     for part, networks in pairs.items():
         there, here = map(_shapes, networks)

@@ -37,8 +37,6 @@ FEWEST_PATIENT_EPOCHS = 10
 STAGES = 8
 """The stages of the piecewise schedule of learning rates, as Burda et al. (2015) have it."""
 
-NUM_IMAGES_TO_DRAW = 1000
-
 
 @dataclasses.dataclass(frozen=True)
 class Run:
@@ -134,7 +132,11 @@ def train(
         "best_epoch": backup.best_weights.best_epoch + 1,
         "seconds": backup.seconds,
     }
-    say(_describe_training(training, backup.best_weights.stop_reason, folder / runs.MODEL))
+    stopped = f" ({backup.best_weights.stop_reason})" if backup.best_weights.stop_reason else ""
+    say(
+        f"Trained {training['epochs']} epochs in {training['seconds']:.0f} s{stopped}; the weights "
+        f"are those of epoch {training['best_epoch']}: {folder / runs.MODEL}"
+    )
 
     if strategy is not None:
         # The rest is for one device, and for the chief alone.
@@ -253,11 +255,7 @@ def learning_rate(
 
 
 def with_epochs(settings: TrainingSettings, steps_per_epoch: int) -> TrainingSettings:
-    """The settings with the epochs and the patience that None stands for.
-
-    Raises:
-        InputError: If the warm-up takes all of the epochs.
-    """
+    """The settings with the epochs and the patience that None stands for."""
     epochs = settings.epochs
     if epochs is None:
         epochs = min(max(math.ceil(STEPS / steps_per_epoch), FEWEST_EPOCHS), MOST_EPOCHS)
@@ -282,9 +280,7 @@ def write_figures(
     if vae.image_shape[2] not in (1, 3):
         return []
     description = describe_dataset(settings.dataset, settings.data_dir)
-    images, labels = splits.first_images(
-        settings, description, split=split, count=NUM_IMAGES_TO_DRAW
-    )
+    images, labels = splits.first_images(settings, description, split=split, count=1000)
     drawn = {
         "samples": figures.samples(vae, seed=settings.seed),
         "reconstructions": figures.reconstructions(vae, images[:20]),
@@ -306,10 +302,8 @@ def _callbacks(settings, folder, description, with_tensorboard):
     if settings.warmup_epochs:
         callbacks.append(KLWarmup(settings.warmup_epochs, end=settings.beta))
     if with_tensorboard:
-        images, labels = splits.first_images(
-            settings, description, split="validation", count=NUM_IMAGES_TO_DRAW
-        )
-        callbacks += figures.tensorboard_callbacks(folder / runs.TENSORBOARD, images, labels)
+        shown = splits.first_images(settings, description, split="validation", count=1000)
+        callbacks += figures.tensorboard_callbacks(folder / runs.TENSORBOARD, *shown)
     return callbacks
 
 
@@ -355,12 +349,4 @@ def _describe_model(vae, settings, initial_epoch):
     return (
         f"{settings.network} network, {vae.latent_dim} latents, {vae.count_params():,} parameters;"
         f"{replicas} up to {settings.epochs} epochs{done}"
-    )
-
-
-def _describe_training(training, stop_reason, file):
-    stopped = f" ({stop_reason})" if stop_reason else ""
-    return (
-        f"Trained {training['epochs']} epochs in {training['seconds']:.0f} s{stopped}; the weights "
-        f"are those of epoch {training['best_epoch']}: {file}"
     )

@@ -37,11 +37,7 @@ def folder_of(name: str) -> Path:
 
 
 def find_model(model: str | os.PathLike) -> Path:
-    """The file or folder that a path stands for or, if there is none, a pretrained model's name.
-
-    Raises:
-        InputError: If there is neither.
-    """
+    """The file or folder that a path stands for or, if there is none, a pretrained model's name."""
     if Path(model).exists():
         return Path(model)
     if os.fspath(model) in names():

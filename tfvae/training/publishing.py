@@ -10,9 +10,8 @@ from tfvae.common.files import atomic_write
 from tfvae.common.validation import NONE
 from tfvae.datasets import describe_dataset
 from tfvae.serving import export_saved_model
-from tfvae.training import initialization, job, model_card, pretrained, runs
+from tfvae.training import job, model_card, pretrained, runs
 from tfvae.training.settings import TrainingSettings
-from tfvae.vae import VAE
 
 PICTURES = ("reconstructions", "samples", "training_curves")
 
@@ -59,7 +58,8 @@ def publish(
             raise InputError(f"{file} is there already: give --overwrite to replace it")
     given = {} if data_dir is None else {"data_dir": data_dir}
     settings = TrainingSettings.of_run(run / runs.SETTINGS, **given)
-    vae = _without_optimizer(runs.load_vae(run))
+    # The state of the optimizer is twice the size of the weights.
+    vae = runs.load_vae(run, compiled=False)
     results = json.loads((run / runs.RESULTS).read_text(encoding="utf-8"))
     num_importance_samples = results["num_importance_samples"]
     if results["settings"]["split"] != "test":
@@ -116,10 +116,3 @@ def _without_machine(settings: TrainingSettings) -> TrainingSettings:
     if initial_model is not None and initial_model not in pretrained.names():
         initial_model = "INITIAL_MODEL"  # In place of a path.
     return settings.replace(data_dir=None, strategy="auto", initial_model=initial_model)
-
-
-def _without_optimizer(vae: VAE) -> VAE:
-    """An equal model that is not compiled: the state of Adam is twice the size of the weights."""
-    copy = VAE.from_config(vae.get_config())
-    initialization.copy_weights(vae, copy)
-    return copy

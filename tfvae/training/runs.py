@@ -35,11 +35,7 @@ class Evaluation(ValidatedModel):
 
 
 def new_folder(path: str | os.PathLike | None, name: str) -> Path:
-    """Makes an empty folder for a new run: at `path` or, if None, the next free `runs/<name>-<n>`.
-
-    Raises:
-        InputError: If there is a file, or a folder that is not empty, or no permission.
-    """
+    """Makes an empty folder for a new run: `path` or, if None, the next free `runs/NAME-NUMBER`."""
     try:
         if path is None:
             return _numbered_folder(name.replace("/", "-").replace(":", "-"))
@@ -60,20 +56,16 @@ def new_folder(path: str | os.PathLike | None, name: str) -> Path:
 def _numbered_folder(name: str) -> Path:
     number = 1
     while True:
-        # Not asked first whether it exists: another run may be started at the same time.
+        folder = Path("runs", f"{name}-{number}")
+        # Whether it exists is not asked before: another run may be started at the same time.
         with contextlib.suppress(FileExistsError):
-            folder = Path("runs", f"{name}-{number}")
             folder.mkdir(parents=True)
             return folder
         number += 1
 
 
 def unfinished_folder(path: str | os.PathLike) -> tuple[Path, TrainingSettings]:
-    """The folder of a run that was killed, and the settings of the run.
-
-    Raises:
-        InputError: If there is no such run, or it has ended.
-    """
+    """The folder of a run that was killed, and the settings of the run."""
     folder = Path(path)
     if not (folder / SETTINGS).is_file():
         raise InputError(
@@ -101,14 +93,10 @@ def remove_unfinished(folder: Path) -> None:
         folder.rmdir()
 
 
-def load_vae(path: str | os.PathLike) -> VAE:
+def load_vae(path: str | os.PathLike, *, compiled: bool = True) -> VAE:
     """Loads a saved VAE from a `.keras` file or the folder of a run; no code of the file is run.
 
-    Returns:
-        The model, compiled if it was saved compiled.
-
-    Raises:
-        InputError: If there is no such file, or it is no VAE, damaged, or would run code.
+    It is compiled if it was saved so, unless `compiled` is false: then it has no optimizer.
     """
     path = Path(path)
     file = path / MODEL if path.is_dir() else path
@@ -119,7 +107,7 @@ def load_vae(path: str | os.PathLike) -> VAE:
     if not zipfile.is_zipfile(file):
         raise InputError(f"{file} is not a .keras file, or was cut off while it was copied")
     try:
-        model = keras.saving.load_model(file, safe_mode=True)
+        model = keras.saving.load_model(file, compile=compiled, safe_mode=True)
     # Keras raises whatever the part it stumbled over raises.
     except Exception as error:
         reason = (str(error).strip() or repr(error)).splitlines()[0]
@@ -143,11 +131,7 @@ def write_text(file: Path, text: str) -> None:
 
 
 def read_evaluation(folder: Path) -> Evaluation:
-    """How a run that was killed was to be evaluated.
-
-    Raises:
-        InputError: If the file that says so is damaged.
-    """
+    """How a run that was killed was to be evaluated."""
     file = folder / EVALUATION
     if not file.is_file():
         return Evaluation()
@@ -167,11 +151,7 @@ def write_history(file: Path, history: dict[str, list[float]]) -> None:
 
 
 def read_history(file: Path) -> dict[str, list[float]]:
-    """The logs of a training by name, with `epoch`, counted from 1.
-
-    Raises:
-        InputError: If the file is not such a table.
-    """
+    """The logs of a training by name, with `epoch`, counted from 1."""
     with file.open(encoding="utf-8", newline="") as lines:
         rows = list(csv.DictReader(lines))
     try:

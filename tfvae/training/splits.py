@@ -14,12 +14,7 @@ EVALUATION_SEED = 0
 
 
 def sizes(settings: TrainingSettings, description: DatasetDescription) -> dict[str, int]:
-    """How many images each split of the data set has under these settings, by its name.
-
-    Raises:
-        InputError: If the settings ask for validation images of a data set that has a validation
-            split of its own, or for more of them than leave an image to train on.
-    """
+    """How many images each split of the data set has under these settings, by its name."""
     counts = dict(description.num_examples)
     num_validation = settings.num_validation_images
     # A data set without train says so itself when its images are asked for.
@@ -45,9 +40,6 @@ def load_split(settings: TrainingSettings, split: str, **options: Any) -> tf.dat
 
     Only images to train on are sampled anew at each epoch. Those to evaluate on are sampled once:
     the same for every epoch, every model, every seed and every machine.
-
-    Raises:
-        InputError: As `load_dataset` and `sizes` do.
     """
     is_train = split == "train"
     binarization = settings.binarization

@@ -40,8 +40,7 @@ def get(
         The strategy; None for one device.
 
     Raises:
-        InputError: If there is no such name, if `TF_CONFIG` cannot be used, or if a worker does not
-            come.
+        InputError: If there is no such name, `TF_CONFIG` cannot be used, or a worker does not come.
 
     Example:
         >>> with tfvae.training.strategies.get("mirrored").scope():
@@ -100,7 +99,7 @@ def _read_tf_config() -> tuple[list[str], int]:
         workers, index = cluster.get("worker", []), resolver.task_id
         if not workers or len(cluster) > 1:
             raise ValueError(f"its cluster must have workers, and nothing else; got {cluster}")
-        if not all(map(_port, workers)):
+        if not all(map(all, map(_host_and_port, workers))):
             raise ValueError(f"each worker must be 'host:port'; got {', '.join(workers)}")
         if resolver.task_type != "worker" or index not in range(len(workers)):
             raise ValueError(f"this is {resolver.task_type} {index}, of {len(workers)} workers")
@@ -111,8 +110,9 @@ def _read_tf_config() -> tuple[list[str], int]:
     return workers, index
 
 
-def _port(address: str) -> int | None:
-    return urlsplit(f"//{address}").port
+def _host_and_port(address: str) -> tuple[str | None, int | None]:
+    url = urlsplit(f"//{address}")
+    return url.hostname, url.port
 
 
 def _wait_for_workers(workers: list[str], index: int, seconds: float) -> None:
@@ -121,7 +121,7 @@ def _wait_for_workers(workers: list[str], index: int, seconds: float) -> None:
     Each process listens at its own address until it has greeted all others and they have greeted
     it, which nothing else at their ports does; then TensorFlow's server takes the place.
     """
-    port = _port(workers[index])
+    _, port = _host_and_port(workers[index])
     try:
         listener = socket.create_server(("", port), backlog=len(workers))
     except OSError as error:
@@ -145,9 +145,8 @@ def _wait_for_workers(workers: list[str], index: int, seconds: float) -> None:
 
 
 def _greet(address: str, index: int) -> bool:
-    host = address.rpartition(":")[0]
     try:
-        with socket.create_connection((host, _port(address)), timeout=0.5) as connection:
+        with socket.create_connection(_host_and_port(address), timeout=0.5) as connection:
             connection.sendall(f"tfvae {index}\n".encode())
             return True
     except OSError:
