@@ -3,8 +3,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_probability as tfp
-from exact import Quadrature, all_images, tiny_example
-from model_checks import binary_images, check_model
+from quadrature import Quadrature, all_images, tiny_example
+from small_models import binary_images, check_model
 
 import tfvae
 from tfvae.common.errors import InputError

@@ -1,8 +1,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-from batches import digest, epochs
-from synthetic import SyntheticColor, SyntheticGray
+from synthetic_datasets import SyntheticColor, SyntheticGray, digest, epochs
 
 from tfvae.datasets import load_dataset
 from tfvae.datasets.binarization import sample_binary

@@ -3,7 +3,7 @@ from typing import ClassVar
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
-from synthetic import SyntheticBuilder, SyntheticColor, SyntheticGray
+from synthetic_datasets import SyntheticBuilder, SyntheticColor, SyntheticGray
 
 from tfvae.common.errors import InputError
 from tfvae.datasets import describe_dataset, load_dataset

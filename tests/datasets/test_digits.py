@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import sklearn.datasets
-from batches import digest
+from synthetic_datasets import digest
 
 from tfvae.datasets import load_dataset
 from tfvae.datasets.digits import enlarge

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from batches import digest, epochs
+from synthetic_datasets import digest, epochs
 
 from tfvae.datasets import load_dataset
 
@@ -137,7 +137,7 @@ def test_replicas_share_out_the_same_images(both_options, logical_cpus):
 
 IN_ANOTHER_PROCESS = """
 import json, sys
-from batches import digest, epochs
+from synthetic_datasets import digest, epochs
 from tfvae.datasets import load_dataset
 
 options, limits = map(json.loads, sys.argv[1:])

@@ -1,8 +1,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-from batches import epochs
-from synthetic import SyntheticColor, SyntheticGray
+from synthetic_datasets import SyntheticColor, SyntheticGray, epochs
 
 from tfvae.common.errors import InputError
 from tfvae.datasets import load_dataset

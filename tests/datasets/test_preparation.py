@@ -3,7 +3,7 @@ import urllib.request
 
 import pytest
 import sklearn.datasets
-from synthetic import SyntheticBuilder
+from synthetic_datasets import SyntheticBuilder
 
 from tfvae.common.errors import InputError
 from tfvae.datasets import describe_dataset

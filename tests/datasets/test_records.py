@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_datasets as tfds
-from batches import epochs
-from synthetic import SyntheticBuilder, SyntheticGray
+from synthetic_datasets import SyntheticBuilder, SyntheticGray, epochs
 
 from tfvae.common.errors import InputError
 from tfvae.datasets import load_dataset, records

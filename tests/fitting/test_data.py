@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from model_checks import binary_images
+from small_models import binary_images
 
 import tfvae
 from tfvae.common.errors import InputError

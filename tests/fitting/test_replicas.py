@@ -9,8 +9,7 @@ import numpy as np
 import psutil
 import pytest
 import tensorflow as tf
-from model_checks import binary_images
-from small_models import IMAGE_SHAPE, small_vae, trained
+from small_models import IMAGE_SHAPE, binary_images, small_vae, trained
 
 import tfvae
 from tfvae.common.errors import InputError

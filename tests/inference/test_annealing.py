@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from exact import Quadrature, fitted_example
+from quadrature import Quadrature, fitted_example
 
 import tfvae
 from tfvae import inference

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-from exact import all_images, tiny_example, tiny_vae
+from quadrature import all_images, tiny_example, tiny_vae
 
 import tfvae
 from tfvae.common.errors import InputError

@@ -4,7 +4,7 @@ import math
 import numpy as np
 import pytest
 import tensorflow as tf
-from exact import Quadrature, all_images, fitted_example, tiny_example
+from quadrature import Quadrature, all_images, fitted_example, tiny_example
 from scipy.special import logsumexp
 from tensorflow_probability import distributions as tfd
 

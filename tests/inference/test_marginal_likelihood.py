@@ -5,7 +5,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from exact import (
+from quadrature import (
     IMAGE_SHAPE,
     Quadrature,
     all_images,

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from exact import fitted_example, tiny_example
+from quadrature import fitted_example, tiny_example
 
 from tfvae import inference
 from tfvae.common.errors import InputError

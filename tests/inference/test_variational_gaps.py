@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from exact import Quadrature, tiny_example
+from quadrature import Quadrature, tiny_example
 from tensorflow_probability import distributions as tfd
 
 from tfvae import inference

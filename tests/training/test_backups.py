@@ -5,12 +5,11 @@ import random
 import signal
 import time
 
-import commands
-import forks
-import killed
+import forked_processes
+import forked_programs
 import numpy as np
 import pytest
-from killed import EPOCHS
+from forked_programs import EPOCHS
 
 from tfvae.common.errors import InputError
 from tfvae.training import runs
@@ -50,11 +49,11 @@ def train_with_kills(folder, data_dir, strategy, count, num_kills, seed=0):
                 assert other.exitcode not in (None, 0), log_of(folder)
             longest = max(longest, time.monotonic() - began)
         finally:
-            forks.end(processes, seconds=0)
+            forked_processes.end(processes, seconds=0)
     print(f"{num_kills} kills; the others noticed after {longest:.1f} s at most")
     (folder / "hold").unlink(missing_ok=True)
     processes = start(folder, data_dir, strategy, count)
-    assert forks.end(processes) == [0] * len(processes), log_of(folder)
+    assert forked_processes.end(processes) == [0] * len(processes), log_of(folder)
     with np.load(folder / "result.npz") as result:
         return dict(result)
 
@@ -62,7 +61,14 @@ def train_with_kills(folder, data_dir, strategy, count, num_kills, seed=0):
 def start(folder, data_dir, strategy, count):
     """Starts the processes of a training."""
     count = count if strategy == "multi_worker" else None
-    return forks.start(killed.main, str(folder), str(data_dir), strategy, logs=folder, count=count)
+    return forked_processes.start(
+        forked_programs.train_with_backups,
+        str(folder),
+        str(data_dir),
+        strategy,
+        logs=folder,
+        count=count,
+    )
 
 
 def has_backup_after(epoch, folder):
@@ -130,11 +136,11 @@ def test_a_killed_command_goes_on_to_equal_results(tiny_run, tmp_path):
     begin = ("train", "--config", settings, "--output", str(folder))
     begin += ("--num-importance-samples", str(tiny_run.results["num_importance_samples"]))
     for main, arguments, code in (
-        (commands.main_killed_after, ("2", *begin), -signal.SIGKILL),
-        (commands.main, ("train", "--resume", str(folder)), 0),
+        (forked_programs.run_command_killed_after, ("2", *begin), -signal.SIGKILL),
+        (forked_programs.run_command, ("train", "--resume", str(folder)), 0),
     ):
-        processes = forks.start(main, *arguments, logs=tmp_path)
-        assert forks.end(processes) == [code], log_of(tmp_path)
+        processes = forked_processes.start(main, *arguments, logs=tmp_path)
+        assert forked_processes.end(processes) == [code], log_of(tmp_path)
         assert Backup(folder / runs.BACKUP).initial_epoch == (2 if code else 0)
     assert "up to 4 epochs, 2 of them done" in log_of(tmp_path)
     assert not (folder / runs.EVALUATION).exists()

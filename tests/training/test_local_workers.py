@@ -6,13 +6,12 @@ import sys
 import time
 import zlib
 
-import forks
+import forked_processes
+import forked_programs
 import numpy as np
 import psutil
 import pytest
-import worker
-from model_checks import binary_images
-from small_models import IMAGE_SHAPE, trained
+from small_models import IMAGE_SHAPE, binary_images, trained
 
 import tfvae
 from tfvae.training import local_workers as workers
@@ -26,15 +25,20 @@ def images():
 
 @pytest.fixture(scope="module")
 def one_device(images):
-    return trained(None, images, **worker.compile_arguments())
+    return trained(None, images, **forked_programs.compile_arguments())
 
 
 @pytest.mark.parametrize("count", [2, 3])
 def test_workers_train_like_one_device(count, one_device, images, digits_data_dir, tmp_path):
-    processes = forks.start(
-        worker.main, str(tmp_path), str(digits_data_dir), logs=tmp_path, count=count
+    processes = forked_processes.start(
+        forked_programs.train_as_worker,
+        str(tmp_path),
+        str(digits_data_dir),
+        logs=tmp_path,
+        count=count,
     )
-    assert forks.end(processes) == [0] * count, (tmp_path / "log-0.txt").read_text()[-2000:]
+    exit_codes = forked_processes.end(processes)
+    assert exit_codes == [0] * count, (tmp_path / "log-0.txt").read_text()[-2000:]
     results = [dict(np.load(tmp_path / f"{index}.npz")) for index in range(count)]
 
     # Bit-equal between workers, and close to one device.

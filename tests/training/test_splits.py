@@ -4,7 +4,7 @@ from typing import ClassVar
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
-from synthetic import SyntheticBuilder, SyntheticGray
+from synthetic_datasets import SyntheticBuilder, SyntheticGray
 
 from tfvae.common.errors import InputError
 from tfvae.datasets import describe_dataset

@@ -1,8 +1,8 @@
 import json
 import socket
 
-import commands
-import forks
+import forked_processes
+import forked_programs
 import pytest
 import tensorflow as tf
 
@@ -73,8 +73,10 @@ def test_a_command_on_several_devices_trains_evaluates_and_exports(tiny_run, tmp
     """With the numbers of one device: the replicas draw other noise, and see the same images."""
     arguments = ("--config", str(tiny_run.folder / runs.SETTINGS), "--strategy", "mirrored")
     arguments += ("--output", str(tmp_path / "run"), "--num-importance-samples", "10")
-    processes = forks.start(commands.main_on_two_cpus, "train", *arguments, logs=tmp_path)
-    codes = forks.end(processes)
+    processes = forked_processes.start(
+        forked_programs.run_command_on_two_cpus, "train", *arguments, logs=tmp_path
+    )
+    codes = forked_processes.end(processes)
     log = (tmp_path / "log-0.txt").read_text()
     assert codes == [0], log
     assert "parameters; 2 replicas; up to 4 epochs" in log

@@ -10,7 +10,7 @@ import rich
 import tensorflow as tf
 import tiny_search
 from PIL import Image
-from synthetic import SyntheticGray
+from synthetic_datasets import SyntheticGray
 
 import tfvae
 from tfvae import tuning

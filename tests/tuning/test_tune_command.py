@@ -2,8 +2,8 @@ import os
 import subprocess
 import sys
 
-import commands
-import forks
+import forked_processes
+import forked_programs
 import pytest
 
 import tfvae
@@ -27,7 +27,8 @@ def tune(program, *options, cwd):
 def test_the_command_searches_the_digits(digits_data_dir, tmp_path):
     options = ("--data-dir", digits_data_dir, "--latent-dims", "2", "--output", tmp_path / "sizes")
     command = map(str, ("tune", *options, *TINY))
-    assert forks.end(forks.start(commands.main, *command, logs=tmp_path)) == [0]
+    processes = forked_processes.start(forked_programs.run_command, *command, logs=tmp_path)
+    assert forked_processes.end(processes) == [0]
     folder = tmp_path / "sizes"
     lines = (tmp_path / "log-0.txt").read_text().splitlines()
     assert any(

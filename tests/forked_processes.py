@@ -18,7 +18,7 @@ SECONDS = 600  # that a process may live, whatever becomes of the one that waits
 _context = multiprocessing.get_context("forkserver")
 # The data sets and the model by name, because they are imported when they are first used.
 _context.set_forkserver_preload(
-    ["commands", "killed", "worker", "tfvae.vae", "tfvae.datasets.loading", "tfvae.training.job"]
+    ["forked_programs", "tfvae.vae", "tfvae.datasets.loading", "tfvae.training.job"]
 )
 
 
@@ -28,7 +28,7 @@ def start(
     """Starts processes.
 
     Args:
-        main: What each of them runs, of a module that can be imported.
+        main: What each of them runs, of `forked_programs` or another module that can be imported.
         *arguments: Of `main`.
         logs: The folder of what they write to standard output and error, `log-NUMBER.txt`.
         count: How many workers of one job they are; None for one that is none.
