@@ -31,7 +31,7 @@ SHAPE = (28, 28, 1)
         (np.full((2, *SHAPE), "a"), "of shape [2, 28, 28, 1]: give numbers"),
         (np.zeros((2, 28, 28, 3), np.uint8), "with maximum 0: cast to float32 and resize"),
         (1.0, "got float"),
-        (np.zeros((1, 2, *SHAPE)), "give them four axes"),
+        (np.zeros((1, 2, *SHAPE)), "give them 4 axes"),
     ],
 )
 def test_wrong_images_are_told_what_to_do(images, message):
@@ -82,7 +82,7 @@ def test_images_of_any_shape_and_type_of_numbers():
     for images in (np.ones((2, 3, 4, 5), np.int8), np.zeros((1, 1, 1, 1), bool)):
         assert check(images) is images
     for images, message in (
-        (np.zeros((3, 4, 5)), r"of shape \[batch, height, width, channels\]; .* four axes"),
+        (np.zeros((3, 4, 5)), r"of shape \[batch, height, width, channels\]; .* 4 axes"),
         (np.full((1, 3, 4, 5), 255), "numbers in .* with maximum 255: divide by 255"),
         (np.full((1, 3, 4, 5), -1), "with minimum -1: scale to"),
     ):

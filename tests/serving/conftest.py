@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from model_server import serve
 
 import tfvae
 from tfvae.networks import mlp_decoder, mlp_encoder
@@ -53,3 +54,29 @@ def model_folder(vae, tmp_path_factory):
 @pytest.fixture(scope="session")
 def version(model_folder):
     return model_folder / "1"
+
+
+@pytest.fixture(scope="session")
+def int8_version(vae, tmp_path_factory):
+    """`vae` again, for images of int8."""
+    folder = tmp_path_factory.mktemp("int8") / "m"
+    return tfvae.export_saved_model(vae, folder, image_dtype="int8", num_importance_samples=4)
+
+
+@pytest.fixture(scope="session")
+def color_vae(make_vae):
+    """A model of float64, and of an odd number of pixels, two of which share a random word."""
+    return make_vae(image_shape=(5, 3, 3), latent_dim=3, dtype="float64")
+
+
+@pytest.fixture(scope="session")
+def color_version(color_vae, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("color") / "m"
+    return tfvae.export_saved_model(color_vae, folder, num_importance_samples=4)
+
+
+@pytest.fixture(scope="session")
+def service(version):
+    """A server of `version`, under the name of digits."""
+    with serve("digits", version) as service:
+        yield service

@@ -1,8 +1,9 @@
 """Runs every signature of a SavedModel where tfvae, Keras and TFP cannot be imported.
 
-    python run_without_tfvae.py {saved_model,session} <version> <inputs.npz> <outputs.npz>
+    python run_without_tfvae.py <version> <inputs.npz> <outputs>
 
-The names in the archives are `<case>/<signature>/<tensor>`.
+Writes `<outputs>-saved_model.npz` and `<outputs>-session.npz`, by two loaders. The names in the
+archives are `<case>/<signature>/<tensor>`.
 """
 
 import sys
@@ -65,18 +66,18 @@ def signatures_of_session(path):
     }
 
 
-def main(loader, path, inputs_path, outputs_path):
+def main(path, inputs_path, outputs_path):
     sys.meta_path.insert(0, Blocker())
-    functions = {
-        "saved_model": signatures_of_saved_model,
-        "session": signatures_of_session,
-    }[loader](path)
-    outputs = {}
-    with np.load(inputs_path) as archive:
-        for (case, signature), inputs in grouped(archive).items():
-            for name, output in functions[signature](**inputs).items():
-                outputs[f"{case}/{signature}/{name}"] = np.asarray(output)
-    np.savez(outputs_path, **outputs)
+    for loader, load in (
+        ("saved_model", signatures_of_saved_model),
+        ("session", signatures_of_session),
+    ):
+        functions, outputs = load(path), {}
+        with np.load(inputs_path) as archive:
+            for (case, signature), inputs in grouped(archive).items():
+                for name, output in functions[signature](**inputs).items():
+                    outputs[f"{case}/{signature}/{name}"] = np.asarray(output)
+        np.savez(f"{outputs_path}-{loader}.npz", **outputs)
     loaded = [name for name in BLOCKED if name in sys.modules]
     assert not loaded, loaded
 

@@ -1,28 +1,21 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 from tensorflow.core.framework import tensor_pb2
-from tensorflow.core.protobuf import meta_graph_pb2
-from tensorflow_serving.apis import (
-    get_model_metadata_pb2,
-    model_pb2,
-    predict_pb2,
-    prediction_log_pb2,
-)
+from tensorflow_serving.apis import get_model_metadata_pb2, predict_pb2, prediction_log_pb2
 
 from tfvae.serving import messages
 
 OFFICIAL = {
     "TensorProto": tensor_pb2.TensorProto,
-    "ModelSpec": model_pb2.ModelSpec,
     "PredictRequest": predict_pb2.PredictRequest,
     "PredictResponse": predict_pb2.PredictResponse,
-    "TensorInfo": meta_graph_pb2.TensorInfo,
-    "SignatureDef": meta_graph_pb2.SignatureDef,
     "SignatureDefMap": get_model_metadata_pb2.SignatureDefMap,
     "GetModelMetadataRequest": get_model_metadata_pb2.GetModelMetadataRequest,
     "GetModelMetadataResponse": get_model_metadata_pb2.GetModelMetadataResponse,
-    "PredictLog": prediction_log_pb2.PredictLog,
     "PredictionLog": prediction_log_pb2.PredictionLog,
 }
 
@@ -43,18 +36,16 @@ def assert_agree(ours, official, seen=()):
 
 @pytest.mark.parametrize("name", OFFICIAL)
 def test_fields_are_those_of_the_official_messages(name):
-    assert_agree(messages._classes[name].DESCRIPTOR, OFFICIAL[name].DESCRIPTOR)
+    assert_agree(getattr(messages, name).DESCRIPTOR, OFFICIAL[name].DESCRIPTOR)
 
 
 def test_the_official_messages_read_what_is_written_and_the_other_way_round():
-    from tfvae.serving import tensors
-
     request = messages.PredictRequest()
     request.model_spec.name = "digits"
     request.model_spec.version.value = 7
     request.model_spec.signature_name = "decode"
     array = np.arange(6, dtype=np.float32).reshape(2, 3)
-    tensors.fill_tensor(request.inputs["latents"], array)
+    request.inputs.add(key="latents", value=messages.tensor_of(array))
     official = predict_pb2.PredictRequest.FromString(request.SerializeToString())
     assert official.model_spec.version.value == 7
     np.testing.assert_array_equal(tf.make_ndarray(official.inputs["latents"]), array)
@@ -62,4 +53,30 @@ def test_the_official_messages_read_what_is_written_and_the_other_way_round():
     response = predict_pb2.PredictResponse()
     response.outputs["mean"].CopyFrom(tf.make_tensor_proto(array))
     ours = messages.PredictResponse.FromString(response.SerializeToString())
-    np.testing.assert_array_equal(tensors.array_of(ours.outputs["mean"]), array)
+    assert [output.key for output in ours.outputs] == ["mean"]
+    np.testing.assert_array_equal(messages.array_of(ours.outputs[0].value), array)
+
+
+@given(
+    st.sampled_from([np.float32, np.int8, np.int64]).flatmap(
+        lambda dtype: hnp.arrays(dtype, hnp.array_shapes(min_dims=1, min_side=0))
+    )
+)
+def test_arrays_go_over_the_wire_unchanged(array):
+    sent = messages.tensor_of(array).SerializeToString()
+    received = messages.array_of(messages.TensorProto.FromString(sent))
+    assert received.dtype == array.dtype
+    np.testing.assert_array_equal(received, array)
+    np.testing.assert_array_equal(tf.make_ndarray(tensor_pb2.TensorProto.FromString(sent)), array)
+
+
+def test_values_are_read_from_lists_and_a_last_value_stands_for_the_rest():
+    tensor = messages.TensorProto(dtype=1, float_val=[1.0, 2.0])
+    for size in (2, 3):
+        tensor.tensor_shape.dim.add(size=size)
+    np.testing.assert_array_equal(messages.array_of(tensor), [[1, 2, 2], [2, 2, 2]])
+    del tensor.float_val[:]
+    with pytest.raises(ValueError, match="reshape"):
+        messages.array_of(tensor)
+    with pytest.raises(ValueError, match="of type 7"):
+        messages.array_of(messages.TensorProto(dtype=7))

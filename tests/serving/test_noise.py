@@ -59,16 +59,16 @@ def test_noise_has_its_distribution_whatever_the_seeds(seeds):
 
 
 @pytest.mark.parametrize("seeds", [np.arange(4000), np.arange(4000) * 2**52])
-def test_noise_is_uncorrelated_between_positions_and_between_neighbouring_seeds(seeds):
+def test_noise_is_uncorrelated_between_positions_and_between_neighboring_seeds(seeds):
     normal = noise.standard_normal(words_of(seeds, 32), 32, dtype=tf.float64).numpy()
     for values in (normal, normal**2):
         between_positions = np.corrcoef(values.T)[np.triu_indices(32, k=1)]
         # 496 correlations, each normal with a standard error of 1 / sqrt(4000).
         assert np.abs(between_positions).max() * np.sqrt(4000) < 5.0
-        centred = values - values.mean()
+        centered = values - values.mean()
         for lag in (1, 2, 7):
-            between_seeds = (centred[lag:] * centred[:-lag]).mean() / values.var()
-            assert abs(between_seeds) * np.sqrt(centred[lag:].size) < 4.0
+            between_seeds = (centered[lag:] * centered[:-lag]).mean() / values.var()
+            assert abs(between_seeds) * np.sqrt(centered[lag:].size) < 4.0
 
 
 def test_every_bit_is_fair_and_every_change_of_a_seed_flips_half_of_them():

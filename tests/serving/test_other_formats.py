@@ -11,12 +11,13 @@ from tfvae.serving import other_formats
 TOLERANCE = 1e-4
 
 
-@pytest.fixture(scope="module", params=["mlp", "conv"])
+@pytest.fixture(scope="module", params=[pytest.param("mlp", marks=pytest.mark.slow), "conv"])
 def network_vae(request):
     image_shape, latent_dim = (12, 8, 1), 3
+    sizes = {"mlp": {"hidden": (16,)}, "conv": {"filters": (4, 4), "hidden": 8}}[request.param]
     return tfvae.VAE(
-        encoder=getattr(networks, f"{request.param}_encoder")(image_shape, latent_dim),
-        decoder=getattr(networks, f"{request.param}_decoder")(image_shape, latent_dim),
+        encoder=getattr(networks, f"{request.param}_encoder")(image_shape, latent_dim, **sizes),
+        decoder=getattr(networks, f"{request.param}_decoder")(image_shape, latent_dim, **sizes),
     )
 
 
@@ -71,7 +72,7 @@ def test_what_cannot_be_exported_is_refused(vae, make_vae, tmp_path, monkeypatch
         other_formats.export_litert("model.keras", tmp_path / "new")
     assert not (tmp_path / "new").exists()
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match=r"cannot be written: (Not a directory|File exists)"):
+    with pytest.raises(OSError, match=r"Not a directory|File exists"):
         other_formats.export_litert(vae, tmp_path / "file" / "folder")
     monkeypatch.setattr(sys, "path", [])
     monkeypatch.delitem(sys.modules, "tf2onnx", raising=False)

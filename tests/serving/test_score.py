@@ -8,10 +8,15 @@ from scipy import special
 from tfvae.serving import noise, score, signatures
 
 
-def scores(vae, images, seeds, num_samples):
-    function = signatures.signatures(vae, num_importance_samples=num_samples)["score"].function
-    outputs = function(tf.constant(images), tf.constant(seeds, tf.int64))
-    return {name: output.numpy() for name, output in outputs.items()}
+def score_function(vae, num_samples):
+    """The signature `score`, from arrays to arrays."""
+    function = signatures.signatures(vae, num_importance_samples=num_samples)["score"]
+
+    def scores(images, seeds):
+        outputs = function(tf.constant(images), tf.constant(seeds, tf.int64))
+        return {name: output.numpy() for name, output in outputs.items()}
+
+    return scores
 
 
 def direct_scores(vae, images, seeds, num_samples):
@@ -19,13 +24,13 @@ def direct_scores(vae, images, seeds, num_samples):
     posterior = vae.encode(images)
     mean, stddev = (x.numpy().astype(np.float64) for x in (posterior.mean(), posterior.stddev()))
     dim = vae.latent_dim
-    words_a_sample = noise.normal_word_count(dim)
+    words_per_sample = noise.normal_word_count(dim)
     results = []
     for row, seed in enumerate(seeds):
         words = noise.random_words(
-            tf.constant([seed], tf.int64), num_samples * words_a_sample, start=2**40
+            tf.constant([seed], tf.int64), num_samples * words_per_sample, start=2**40
         )
-        words = tf.reshape(words, [num_samples, words_a_sample])
+        words = tf.reshape(words, [num_samples, words_per_sample])
         standard = noise.standard_normal(words, dim, dtype=tf.float64).numpy()
         latents = mean[row] + stddev[row] * standard
         logits = vae.decoder(latents.astype(np.float32)).numpy().astype(np.float64)
@@ -44,30 +49,32 @@ def direct_scores(vae, images, seeds, num_samples):
     )
 
 
-@pytest.mark.parametrize("num_samples", [1, 7, 40])
+@pytest.mark.parametrize(
+    ("num_samples", "pixels_per_pass"),
+    # All at once; two samples per pass, so that the last one is half empty; one sample per pass.
+    [(1, 2**20), (40, 2**20), (7, 3 * 2 * 784), (7, 1)],
+)
 def test_score_is_the_direct_formula_in_passes_of_any_size(
-    vae, make_images, monkeypatch, num_samples
+    vae, make_images, monkeypatch, num_samples, pixels_per_pass
 ):
     images, seeds = make_images(3), [4, -9, 2**62]
-    expected = direct_scores(vae, images, seeds, num_samples)
-    # All at once; two samples a pass, so that the last one is half empty; one sample a pass.
-    for pixels in (2**20, 3 * 2 * 784, 1):
-        monkeypatch.setattr(score, "_PIXELS_A_PASS", pixels)
-        result = scores(vae, images, seeds, num_samples)
-        for name, values in expected.items():
-            np.testing.assert_allclose(result[name], values, rtol=3e-6, err_msg=name)
+    monkeypatch.setattr(score, "PIXELS_PER_PASS", pixels_per_pass)
+    result = score_function(vae, num_samples)(images, seeds)
+    for name, values in direct_scores(vae, images, seeds, num_samples).items():
+        np.testing.assert_allclose(result[name], values, rtol=3e-6, err_msg=name)
 
 
 def test_score_of_a_row_depends_on_its_image_and_seed_alone(vae, make_images):
     images = make_images(6)
     seeds = np.array([5, 5, 1, 2, 3, 4])
     images[1] = images[0]
-    together = scores(vae, images, seeds, 10)
+    scores = score_function(vae, 10)
+    together = scores(images, seeds)
     for name, values in together.items():
         assert values[0] == pytest.approx(values[1], rel=1e-6)
-        apart = scores(vae, images[3:5], seeds[3:5], 10)[name]
+        apart = scores(images[3:5], seeds[3:5])[name]
         np.testing.assert_allclose(values[3:5], apart, rtol=1e-6)
-    assert scores(vae, images[:1], [6], 10)["log_likelihood"] != together["log_likelihood"][0]
+    assert scores(images[:1], [6])["log_likelihood"] != together["log_likelihood"][0]
 
 
 def test_log_likelihood_agrees_with_quadrature(make_vae, make_images):
@@ -82,7 +89,7 @@ def test_log_likelihood_agrees_with_quadrature(make_vae, make_images):
     exact = special.logsumexp(log_joint, axis=0) + np.log(20 / 4000)
 
     repeats = 40
-    result = scores(vae, np.tile(images, (repeats, 1, 1, 1)), np.arange(4 * repeats), 1000)
+    result = score_function(vae, 1000)(np.tile(images, (repeats, 1, 1, 1)), np.arange(4 * repeats))
     estimates = result["log_likelihood"].reshape(repeats, 4)
     standard_error = estimates.std(axis=0, ddof=1) / np.sqrt(repeats)
     assert standard_error.max() < 0.01
@@ -94,9 +101,10 @@ def test_log_likelihood_agrees_with_quadrature(make_vae, make_images):
 
 def test_a_row_that_is_not_finite_spoils_no_other(vae, make_images):
     images = make_images(3)
-    expected = scores(vae, images, [0, 1, 2], 5)
+    scores = score_function(vae, 5)
+    expected = scores(images, [0, 1, 2])
     images[1] = np.nan
-    result = scores(vae, images, [0, 1, 2], 5)
+    result = scores(images, [0, 1, 2])
     for name, values in expected.items():
         np.testing.assert_allclose(result[name][[0, 2]], values[[0, 2]], rtol=1e-6)
     # (Not the KL: a relu may turn NaN into 0, and the encoder has one.)
@@ -107,8 +115,8 @@ def test_a_row_that_is_not_finite_spoils_no_other(vae, make_images):
 
 def test_memory_is_bounded_whatever_the_number_of_samples(vae, make_images):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    # The pixels of all samples at once would be 400 MB, in each of several tensors.
-    result = scores(vae, make_images(64), np.arange(64), 2000)
+    # The pixels of all samples at once would be 200 MB, in each of several tensors.
+    result = score_function(vae, 1000)(make_images(64), np.arange(64))
     assert np.isfinite(result["log_likelihood"]).all()
     kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-    assert kilobytes < 300_000
+    assert kilobytes < 200_000

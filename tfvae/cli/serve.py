@@ -85,10 +85,9 @@ def request(
         raise InputError(f"{output} exists: choose another --output, or give --overwrite")
     try:
         with serving.Client(host, port, model=model, timeout=timeout) as client:
-            answer = requests.request(
-                client,
+            answer = client.request(
                 signature,
-                seeds=seed or None,
+                seed=seed or None,
                 images=images and requests.read_array(images),
                 latents=latents and requests.read_array(latents),
             )

@@ -38,9 +38,10 @@ def atomic_write(path: str | os.PathLike) -> Iterator[Path]:
     try:
         beside = folder / path.name
         yield beside
-        if beside.is_file():
-            with beside.open("rb+") as file:
-                os.fsync(file.fileno())
+        for written in (beside, *beside.rglob("*")):
+            if written.is_file():
+                with written.open("rb+") as file:
+                    os.fsync(file.fileno())
         beside.replace(place)
     finally:
         shutil.rmtree(folder, ignore_errors=True)

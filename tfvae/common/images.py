@@ -147,20 +147,19 @@ def _remedies_of_values(dtype, values, floating, binary):
 def _remedies_of_shape(shape, image_shape):
     if shape is None:
         return ["give the tensor a static rank, as `tf.ensure_shape` does"]
-    height, width, channels = image_shape or (None, None, None)
-    if _fits(shape, (None, height, width, channels)):
+    if _fits(shape, (None, *(image_shape or (None, None, None)))):
         return []
     if image_shape is None:
-        return ["give them four axes"]
-    if channels == 1 and _fits(shape, (None, height, width)):
+        return ["give them 4 axes"]
+    if image_shape[-1:] == (1,) and _fits(shape, (None, *image_shape[:-1])):
         return ["add a channel axis"]
     if _fits(shape, image_shape):
         return ["add a batch axis"]
     if _fits(shape, (None, math.prod(image_shape))):
         return [f"reshape to {_batch_of(image_shape).replace('batch', '-1')}"]
-    if len(shape) == 4:
+    if len(shape) == 1 + len(image_shape):
         return [f"resize the images, or take a model with image_shape={tuple(shape[1:])}"]
-    return ["give them four axes"]
+    return [f"give them {1 + len(image_shape)} axes"]
 
 
 def _fits(shape, expected):

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from tfvae.serving.other_formats import export_litert as export_litert
     from tfvae.serving.other_formats import export_onnx as export_onnx
     from tfvae.serving.requests import read_array as read_array
-    from tfvae.serving.requests import request as request
     from tfvae.serving.requests import write_answer as write_answer
     from tfvae.serving.versions import prune_versions as prune_versions
 
@@ -26,7 +25,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "configuration": ["write_server_configuration"],
         "export": ["export_saved_model"],
         "other_formats": ["export_litert", "export_onnx"],
-        "requests": ["read_array", "request", "write_answer"],
+        "requests": ["read_array", "write_answer"],
         "versions": ["prune_versions"],
     },
 )

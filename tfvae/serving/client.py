@@ -1,35 +1,36 @@
 """A client of TensorFlow Serving, without TensorFlow."""
 
+import contextlib
 import json
-from collections.abc import Callable
 from typing import Any, NamedTuple, Self
 
 import grpc
 import numpy as np
 from numpy.typing import ArrayLike
 
-from tfvae.common.checks import check_integer
+from tfvae.common.checks import check_choice, check_integer, check_number
 from tfvae.common.errors import InputError
-from tfvae.serving import messages, tensors
+from tfvae.common.images import check_image_array
+from tfvae.serving import messages
 
 _SERVICE = "tensorflow.serving.PredictionService"
 
-# Every request is a function of its inputs, so that repeating one does no harm. Only a server that
+# Every answer is a function of its request, so that repeating one does no harm. Only a server that
 # is not there, or not yet, is asked again, and within the deadline of the call.
-_RETRIES = {
-    "methodConfig": [
-        {
-            "name": [{"service": _SERVICE}],
-            "retryPolicy": {
-                "maxAttempts": 4,
-                "initialBackoff": "0.1s",
-                "maxBackoff": "2s",
-                "backoffMultiplier": 3,
-                "retryableStatusCodes": ["UNAVAILABLE"],
-            },
-        }
-    ]
+_RETRY_POLICY = {
+    "maxAttempts": 4,
+    "initialBackoff": "0.1s",
+    "maxBackoff": "2s",
+    "backoffMultiplier": 3,
+    "retryableStatusCodes": ["UNAVAILABLE"],
 }
+_CONFIG = {"methodConfig": [{"name": [{"service": _SERVICE}], "retryPolicy": _RETRY_POLICY}]}
+_OPTIONS = [
+    ("grpc.service_config", json.dumps(_CONFIG)),
+    # A batch of large images is larger than gRPC's own bound of 4 MB.
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.max_send_message_length", -1),
+]
 
 
 class ServerError(RuntimeError):
@@ -40,20 +41,14 @@ class ServerError(RuntimeError):
 
 
 class Posterior(NamedTuple):
-    """What `encode` gives: mean and standard deviation of q(Z|x), each `[batch, latent_dim]`."""
+    """The mean and the standard deviation of q(Z|x), each `[batch, latent_dim]`."""
 
     mean: np.ndarray
     stddev: np.ndarray
 
 
 class Samples(NamedTuple):
-    """What `sample` gives.
-
-    Attributes:
-        images: 0 or 1, `[batch, height, width, channels]`.
-        probabilities: Of each pixel being 1, of the same shape.
-        latents: They come from, `[batch, latent_dim]`.
-    """
+    """New images of 0 and 1, the probability of each pixel being 1, and the decoded latents."""
 
     images: np.ndarray
     probabilities: np.ndarray
@@ -61,13 +56,10 @@ class Samples(NamedTuple):
 
 
 class Scores(NamedTuple):
-    """What `score` gives; each `[batch]`, in nats per image.
+    """How likely images are, each `[batch]`, in nats per image.
 
-    Attributes:
-        elbo: The evidence lower bound, reconstruction - kl.
-        log_likelihood: The importance-weighted estimate of log p(x).
-        reconstruction: E_q[log p(x|z)], estimated.
-        kl: KL(q(Z|x) || p(Z)).
+    The ELBO is reconstruction - kl, which are estimates of E_q[log p(x|z)] and the exact
+    KL(q(Z|x) || p(Z)); the log-likelihood log p(x) is estimated from importance weights.
     """
 
     elbo: np.ndarray
@@ -76,11 +68,23 @@ class Scores(NamedTuple):
     kl: np.ndarray
 
 
+# The inputs and the outputs of each signature.
+_SIGNATURES = {
+    "encode": (("images",), Posterior._fields),
+    "decode": (("latents",), ("probabilities",)),
+    "reconstruct": (("images",), ("probabilities",)),
+    "sample": (("seed",), Samples._fields),
+    "score": (("images", "seed"), Scores._fields),
+}
+
+
 class Client:
     """Asks a model that TensorFlow Serving serves, over gRPC.
 
     Everything that can be wrong with a request is found before it is sent; for that, the client
-    asks the server once what its model takes. It may be used from several threads.
+    asks the server once what its model takes. It may be used from several threads. Answers are
+    float32. Impossible arguments raise `InputError`, and so does what the model does not take,
+    before anything is sent; a server that does not answer as it should raises `ServerError`.
 
     Args:
         host: `"name"` or `"name:port"`.
@@ -91,9 +95,6 @@ class Client:
         timeout: How long each request may take, in seconds, retries included.
         max_batch_size: Larger batches are sent in several requests.
         credentials: For a server behind TLS, such as `grpc.ssl_channel_credentials()`.
-
-    Raises:
-        InputError: If an argument is not possible.
 
     Example:
         >>> with Client("localhost", model="digits") as client:
@@ -122,30 +123,17 @@ class Client:
             raise InputError("give a version or a version label, not both")
         if version is not None:
             version = check_integer("version", version, minimum=0)
-        if not timeout > 0:
-            raise InputError(f"timeout must be a number of seconds above 0; got {timeout!r}")
         self.address = host if ":" in host else f"{host}:{port}"
         self.model = model
         self.version = version
         self.version_label = version_label
-        self.timeout = timeout
+        self.timeout = check_number("timeout", timeout, above=0)
         self.max_batch_size = check_integer("max_batch_size", max_batch_size, minimum=1)
-        options = [
-            ("grpc.service_config", json.dumps(_RETRIES)),
-            # A batch of large images is larger than gRPC's own bound of 4 MB.
-            ("grpc.max_receive_message_length", -1),
-            ("grpc.max_send_message_length", -1),
-        ]
-        self._channel = (
-            grpc.insecure_channel(self.address, options)
-            if credentials is None
-            else grpc.secure_channel(self.address, credentials, options)
-        )
-        self._predict = self._method("Predict", messages.PredictRequest, messages.PredictResponse)
-        self._get_metadata = self._method(
-            "GetModelMetadata", messages.GetModelMetadataRequest, messages.GetModelMetadataResponse
-        )
-        self._inputs: dict[str, dict[str, tensors.TensorSpec]] | None = None
+        if credentials is None:
+            self._channel = grpc.insecure_channel(self.address, _OPTIONS)
+        else:
+            self._channel = grpc.secure_channel(self.address, credentials, _OPTIONS)
+        self._served_inputs: dict[str, Any] | None = None
 
     def encode(self, images: ArrayLike) -> Posterior:
         """The approximate posterior q(Z|x).
@@ -153,83 +141,60 @@ class Client:
         Args:
             images: `[batch, height, width, channels]`, floating, in [0, 1]; where the model was
                 exported for int8 images, 0s and 1s of any type.
-
-        Returns:
-            Its mean and standard deviation, float32 `[batch, latent_dim]` each.
-
-        Raises:
-            InputError: If `images` are not what the model takes; nothing was sent.
-            ServerError: If the server does not answer as it should.
         """
-        return Posterior(**self._ask("encode", Posterior._fields, self._checked_images(images)))
+        return Posterior(**self.request("encode", images=images))
 
     def decode(self, latents: ArrayLike) -> np.ndarray:
-        """The probability of each pixel being 1.
+        """The probabilities `[batch, height, width, channels]` of each pixel being 1.
 
         Args:
             latents: `[batch, latent_dim]`, finite.
-
-        Returns:
-            float32 `[batch, height, width, channels]`.
-
-        Raises:
-            InputError: If `latents` are not what the model takes; nothing was sent.
-            ServerError: If the server does not answer as it should.
         """
-        latents = tensors.checked_latents(latents, self._spec("decode", "latents"))
-        return self._ask("decode", ("probabilities",), {"latents": latents})["probabilities"]
+        return self.request("decode", latents=latents)["probabilities"]
 
     def reconstruct(self, images: ArrayLike) -> np.ndarray:
-        """The mean reconstructions, decoded from the mean of q(Z|x).
+        """The probabilities that are decoded from the mean of q(Z|x); takes images as `encode`."""
+        return self.request("reconstruct", images=images)["probabilities"]
+
+    def sample(self, seed: ArrayLike) -> Samples:
+        """New images, one per seed, the same for the same seed.
 
         Args:
-            images: As in `encode`.
-
-        Returns:
-            Probabilities, float32 `[batch, height, width, channels]`.
-
-        Raises:
-            InputError: If `images` are not what the model takes; nothing was sent.
-            ServerError: If the server does not answer as it should.
+            seed: `[batch]`, integers.
         """
-        images = self._checked_images(images, "reconstruct")
-        return self._ask("reconstruct", ("probabilities",), images)["probabilities"]
+        return Samples(**self.request("sample", seed=seed))
 
-    def sample(self, seeds: ArrayLike) -> Samples:
-        """New images.
-
-        Args:
-            seeds: `[batch]`, integers: one image a seed, the same for the same seed.
-
-        Returns:
-            Images, their probabilities and latents.
-
-        Raises:
-            InputError: If `seeds` are not integers; nothing was sent.
-            ServerError: If the server does not answer as it should.
-        """
-        self._spec("sample", "seed")
-        seeds = tensors.checked_seeds(seeds)
-        return Samples(**self._ask("sample", Samples._fields, {"seed": seeds}))
-
-    def score(self, images: ArrayLike, seeds: ArrayLike | None = None) -> Scores:
+    def score(self, images: ArrayLike, seed: ArrayLike | None = None) -> Scores:
         """How likely images are under the model, in nats per image.
 
         Args:
             images: As in `encode`.
-            seeds: `[batch]`, integers: of the noise in the estimates; 0, 1, 2, ... if None.
-
-        Returns:
-            The ELBO, the importance-weighted log-likelihood, and the parts of the ELBO.
-
-        Raises:
-            InputError: If the inputs are not what the model takes; nothing was sent.
-            ServerError: If the server does not answer as it should.
+            seed: `[batch]`, integers: where the noise of each image's estimates comes from;
+                0, 1, 2, ... if None.
         """
-        inputs = self._checked_images(images, "score")
-        count = len(inputs["images"])
-        seeds = tensors.checked_seeds(range(count) if seeds is None else seeds, count)
-        return Scores(**self._ask("score", Scores._fields, {**inputs, "seed": seeds}))
+        return Scores(**self.request("score", images=images, seed=seed))
+
+    def request(self, signature: str, **inputs: ArrayLike | None) -> dict[str, np.ndarray]:
+        """Asks one signature by its name, and returns its outputs by their names.
+
+        Args:
+            signature: `"encode"`, `"decode"`, `"reconstruct"`, `"sample"` or `"score"`.
+            **inputs: Those of `images`, `latents` and `seed` that the method of this name takes;
+                None counts as not given.
+        """
+        check_choice("signature", signature, _SIGNATURES)
+        input_names, output_names = _SIGNATURES[signature]
+        inputs = {name: value for name, value in inputs.items() if value is not None}
+        required = set(input_names) - ({"seed"} if signature == "score" else set())
+        if not required <= set(inputs) <= set(input_names):
+            taken, given = " and ".join(input_names), " and ".join(inputs)
+            raise InputError(f"{signature} takes {taken}; got {given or 'nothing'}")
+        arrays = self._arrays(signature, input_names, inputs)
+        answers = []
+        for first in range(0, max(len(arrays[input_names[0]]), 1), self.max_batch_size):
+            part = {name: x[first : first + self.max_batch_size] for name, x in arrays.items()}
+            answers.append(self._predict(signature, part, output_names))
+        return {name: np.concatenate([answer[name] for answer in answers]) for name in output_names}
 
     def close(self) -> None:
         """Closes the connection."""
@@ -241,121 +206,123 @@ class Client:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _method(self, name, request, response) -> Callable[..., Any]:
-        return self._channel.unary_unary(
-            f"/{_SERVICE}/{name}",
-            request_serializer=request.SerializeToString,
-            response_deserializer=response.FromString,
-        )
-
-    def _checked_images(self, images, signature="encode"):
-        return {"images": tensors.checked_images(images, self._spec(signature, "images"))}
-
-    def _spec(self, signature, name):
-        """What the model takes, asked once."""
+    def _arrays(self, signature, names, inputs):
+        """The inputs of a request, checked, as the served model takes them."""
         # Another thread may forget them meanwhile.
-        inputs = self._inputs
-        if inputs is None:
-            inputs = self._inputs = self._served_inputs()
-        spec = inputs.get(signature, {}).get(name)
-        if spec is None:
-            served = ", ".join(sorted(inputs)) or "none"
-            raise ServerError(
-                f"the model {self.model!r} at {self.address} has no signature {signature!r} with "
-                f"an input {name!r}; it has {served}. Is it one that `tfvae export` wrote?"
-            )
-        return spec
+        served = self._served_inputs
+        if served is None:
+            served = self._served_inputs = self._ask_for_inputs()
+        arrays = {}
+        for name in names:
+            if name not in served.get(signature, {}):
+                raise ServerError(
+                    f"the model {self.model!r} at {self.address} has no signature {signature!r} "
+                    f"with an input {name!r}; it has {', '.join(sorted(served)) or 'none'}. Is it "
+                    "one that `tfvae export` wrote?"
+                )
+            dtype, shape = served[signature][name]
+            if name == "images":
+                binary = dtype.kind == "i"
+                array = check_image_array(inputs[name], shape, floating=not binary, binary=binary)
+            elif name == "latents":
+                array = _check_latents(inputs[name], shape)
+            else:
+                count = len(arrays["images"]) if "images" in arrays else None
+                array = _check_seed(inputs.get(name, range(count or 0)), count)
+            arrays[name] = array.astype(dtype)
+        return arrays
 
-    def _served_inputs(self):
+    def _ask_for_inputs(self):
+        """The dtype of each input and its shape without the batch, by signature and name."""
         request = messages.GetModelMetadataRequest(metadata_field=["signature_def"])
-        response = self._call(self._get_metadata, request)
-        served = messages.SignatureDefMap.FromString(response.metadata["signature_def"].value)
-        inputs = {}
-        for signature, definition in served.signature_def.items():
-            if signature.startswith("__"):
+        response = self._call("GetModelMetadata", request, messages.GetModelMetadataResponse)
+        definitions = b"".join(entry.value.value for entry in response.metadata)
+        served = {}
+        for signature in messages.SignatureDefMap.FromString(definitions).signature_def:
+            if signature.key.startswith("__"):
                 continue
-            try:
-                inputs[signature] = {
-                    name: tensors.spec_of(info) for name, info in definition.inputs.items()
-                }
-            except ValueError:
-                # Of another model; it is told apart where it is asked for.
-                inputs[signature] = {}
-        return inputs
+            served[signature.key] = {}
+            for entry in signature.value.inputs:
+                # Not of a model of ours, where it is no tensor of ours or has no batch.
+                with contextlib.suppress(ValueError):
+                    dtype, (_, *shape) = messages.dtype_and_shape(entry.value)
+                    served[signature.key][entry.key] = dtype, tuple(shape)
+        return served
 
-    def _ask(self, signature, output_names, inputs):
-        """Sends a batch, in several requests where it is large."""
-        count = len(next(iter(inputs.values())))
-        parts = [
-            self._ask_once(
-                signature,
-                output_names,
-                {name: x[start : start + self.max_batch_size] for name, x in inputs.items()},
-            )
-            for start in range(0, max(count, 1), self.max_batch_size)
-        ]
-        return {name: np.concatenate([part[name] for part in parts]) for name in output_names}
-
-    def _ask_once(self, signature, output_names, inputs):
+    def _predict(self, signature, arrays, output_names):
         request = messages.PredictRequest()
         request.model_spec.signature_name = signature
-        for name, array in inputs.items():
-            tensors.fill_tensor(request.inputs[name], array)
-        response = self._call(self._predict, request)
+        for name, array in arrays.items():
+            request.inputs.add(key=name, value=messages.tensor_of(array))
+        response = self._call("Predict", request, messages.PredictResponse)
+        outputs = {entry.key: entry.value for entry in response.outputs}
         try:
-            # A map of messages makes what it lacks, of type 0, which no array has.
-            return {name: tensors.array_of(response.outputs[name]) for name in output_names}
-        except ValueError as error:
+            return {name: messages.array_of(outputs[name]) for name in output_names}
+        except (KeyError, ValueError) as error:
             raise ServerError(
                 f"the signature {signature!r} of the model {self.model!r} at {self.address} gave "
-                f"{error} where {', '.join(output_names)} were expected; is it one that "
-                "`tfvae export` wrote?"
+                f"{', '.join(outputs) or 'nothing'} where {', '.join(output_names)} were expected "
+                f"({error}); is it one that `tfvae export` wrote?"
             ) from error
 
-    def _call(self, method, request):
+    def _call(self, name, request, response_class):
         request.model_spec.name = self.model
         if self.version is not None:
             request.model_spec.version.value = self.version
         if self.version_label is not None:
             request.model_spec.version_label = self.version_label
+        method = self._channel.unary_unary(
+            f"/{_SERVICE}/{name}",
+            request_serializer=type(request).SerializeToString,
+            response_deserializer=response_class.FromString,
+        )
         try:
             return method(request, timeout=self.timeout)
         except grpc.RpcError as error:
             # Another version may be served by now, with other shapes.
-            self._inputs = None
+            self._served_inputs = None
             raise ServerError(self._explanation(error.code(), error.details())) from error
 
     def _explanation(self, code, details):
-        match code:
-            case grpc.StatusCode.UNAVAILABLE:
-                return (
-                    f"no server answers at {self.address}: is it running, and is this its gRPC "
-                    f"port? ({details})"
-                )
-            case grpc.StatusCode.DEADLINE_EXCEEDED:
-                return (
-                    f"the server at {self.address} did not answer within {self.timeout:g} s: give "
-                    "a longer timeout or a smaller batch"
-                )
-            case grpc.StatusCode.NOT_FOUND:
-                return (
-                    f"the server at {self.address} does not serve {self._name_and_version()}: "
-                    f"look at its models.config ({details})"
-                )
-            case grpc.StatusCode.UNIMPLEMENTED:
-                return (
-                    f"the server at {self.address} does not speak TensorFlow Serving's gRPC: "
-                    f"is this another service? ({details})"
-                )
-            case _:
-                return (
-                    f"the server at {self.address} could not answer for "
-                    f"{self._name_and_version()}: {details} ({code.name})"
-                )
-
-    def _name_and_version(self):
+        server, model = f"the server at {self.address}", f"a model named {self.model!r}"
         if self.version is not None:
-            return f"version {self.version} of the model {self.model!r}"
-        if self.version_label is not None:
-            return f"a version labelled {self.version_label!r} of the model {self.model!r}"
-        return f"a model named {self.model!r}"
+            model = f"version {self.version} of the model {self.model!r}"
+        elif self.version_label is not None:
+            model = f"a version labeled {self.version_label!r} of the model {self.model!r}"
+        explanations = {
+            "UNAVAILABLE": f"no server answers at {self.address}: is it running, and is this its "
+            "gRPC port?",
+            "DEADLINE_EXCEEDED": f"{server} did not answer within {self.timeout:g} s: give a "
+            "longer timeout or a smaller batch",
+            "NOT_FOUND": f"{server} does not serve {model}: look at its models.config",
+            "UNIMPLEMENTED": f"{server} does not speak TensorFlow Serving's gRPC: is this another "
+            "service?",
+        }
+        explanation = explanations.get(code.name, f"{server} could not answer for {model}")
+        return f"{explanation} ({code.name}: {details})"
+
+
+def _check_latents(latents, shape):
+    try:
+        latents = np.asarray(latents)
+        given = f"{latents.dtype} of shape {list(latents.shape)}"
+    except ValueError as error:
+        latents, given = np.asarray(None), str(error)
+    is_number = latents.dtype.kind in "iuf"
+    if not is_number or latents.shape[1:] != shape or not np.isfinite(latents).all():
+        sizes = ", ".join(map(str, ("batch", *shape)))
+        raise InputError(f"latents must be finite numbers of shape [{sizes}]; got {given}")
+    return latents
+
+
+def _check_seed(seed, count):
+    try:
+        numbers = [check_integer("seed", number, minimum=-(2**63)) for number in seed]
+    except (TypeError, InputError) as error:
+        raise InputError(
+            "seed must be a sequence of integers from -2**63 to 2**63 - 1, one per image; "
+            f"got {seed!r:.80}"
+        ) from error
+    if count is not None and len(numbers) != count:
+        raise InputError(f"{count} images need {count} seeds, one per image; got {len(numbers)}")
+    return np.asarray(numbers, np.int64)

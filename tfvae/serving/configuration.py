@@ -9,9 +9,6 @@ from tfvae.common.errors import InputError
 from tfvae.common.files import atomic_write
 from tfvae.serving.versions import versions
 
-_MODELS_CONFIG = "models.config"
-_FIXED_FILES = ("batching.config", "monitoring.config", "compose.yaml", "README.md")
-
 
 def write_server_configuration(
     folder: str | os.PathLike,
@@ -19,63 +16,49 @@ def write_server_configuration(
     labels: Mapping[str, Mapping[str, int]] | None = None,
     overwrite: bool = False,
 ) -> list[Path]:
-    """Writes the server's configuration into the folder of all models.
+    """Writes the server's configuration into the folder of all models; returns the files' paths.
 
     `models.config` names every model in the folder that has a version; `batching.config`,
     `monitoring.config`, `compose.yaml` and `README.md` are the same for all.
 
     Args:
         folder: `saved_models`, with a folder for each model.
-        labels: Labels of versions by model, such as `{"digits": {"stable": 1, "canary": 2}}`: of
-            that model the labelled versions are served; of the others, the newest.
+        labels: Labels of versions by model, such as `{"digits": {"stable": 1, "canary": 2}}`. Of
+            such a model, the labeled versions are served; of the others, the newest.
         overwrite: Whether files that are there are replaced; otherwise they stay as they are.
 
-    Returns:
-        The paths of the files that were written.
-
     Raises:
-        InputError: If there is no model in the folder, a label names a model or version that is
-            not there, or the folder cannot be written to.
+        InputError: If there is no model in the folder, or a label names a model or version that
+            is not there.
+        OSError: If the folder cannot be written to.
     """
     folder = Path(folder)
-    contents = {_MODELS_CONFIG: _models_config(_models(folder), labels or {}, folder)}
-    files = resources.files("tfvae.serving") / "server_files"
-    contents |= {name: (files / name).read_text("utf-8") for name in _FIXED_FILES}
-    written = []
-    for name, text in contents.items():
-        path = folder / name
-        if path.exists() and not overwrite:
-            continue
-        try:
-            with atomic_write(path) as beside:
-                beside.write_text(text, "utf-8")
-        except OSError as error:
-            raise InputError(f"{path} cannot be written: {error.strerror or error}") from error
-        written.append(path)
-    return written
+    contents = {"models.config": _models_config(folder, labels or {})}
+    for file in (resources.files("tfvae.serving") / "server_files").iterdir():
+        contents[file.name] = file.read_text("utf-8")
+    paths = [folder / name for name in contents]
+    paths = [path for path in paths if overwrite or not path.exists()]
+    for path in paths:
+        with atomic_write(path) as beside:
+            beside.write_text(contents[path.name], "utf-8")
+    return paths
 
 
-def _models(folder):
-    """The versions of each model in the folder."""
+def _models_config(folder, labels):
     models = {
         path.name: list(versions(path))
         for path in sorted(folder.iterdir() if folder.is_dir() else [])
-        if path.is_dir() and not path.name.startswith(".")
+        if path.is_dir() and not path.name.startswith(".") and versions(path)
     }
-    models = {name: numbers for name, numbers in models.items() if numbers}
     if not models:
         raise InputError(
             f"there is no exported model in {folder}: export one with "
             f"`tfvae export MODEL.keras {folder}/<model>` first"
         )
-    return models
-
-
-def _models_config(models, labels, folder):
-    for name, versions_of_labels in labels.items():
+    for name, labels_of_model in labels.items():
         if name not in models:
             raise InputError(f"there is no model {name!r} in {folder}; got labels for it")
-        for label, number in versions_of_labels.items():
+        for label, number in labels_of_model.items():
             if number not in models[name]:
                 raise InputError(
                     f"the label {label!r} of {name!r} is for version {number}, and there are "
@@ -86,16 +69,10 @@ def _models_config(models, labels, folder):
 
 
 def _model_config(name, labels):
-    lines = [
-        f'name: "{name}"',
-        f'base_path: "/models/{name}"',
-        'model_platform: "tensorflow"',
-    ]
+    lines = [f'name: "{name}"', f'base_path: "/models/{name}"', 'model_platform: "tensorflow"']
     if labels:
         numbers = " ".join(f"versions: {number}" for number in sorted(set(labels.values())))
         lines.append(f"model_version_policy {{ specific {{ {numbers} }} }}")
-        lines += [
-            f'version_labels {{ key: "{label}" value: {number} }}'
-            for label, number in labels.items()
-        ]
+    for label, number in labels.items():
+        lines.append(f'version_labels {{ key: "{label}" value: {number} }}')
     return "  config {\n" + "".join(f"    {line}\n" for line in lines) + "  }\n"

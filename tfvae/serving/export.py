@@ -1,5 +1,6 @@
 """A model becomes the next version of a served one."""
 
+import itertools
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +11,8 @@ import tensorflow as tf
 
 from tfvae.common.checks import check_choice, check_integer
 from tfvae.common.errors import InputError
-from tfvae.serving import signatures, warmup
+from tfvae.serving import messages
+from tfvae.serving.signatures import IMAGE_DTYPES, signatures
 from tfvae.serving.versions import add_version, prune_versions
 from tfvae.vae import VAE
 
@@ -33,43 +35,48 @@ def export_saved_model(
     Args:
         vae: The model; its optimizer and metrics stay behind.
         folder: `saved_models/<model>`; the version is the next integer in it.
-        image_dtype: Of the images that the server takes: `"float32"`, values in [0, 1], or
-            `"int8"`, values 0 and 1, a quarter of the size.
-        num_importance_samples: What `score` draws for the log-likelihood of each image.
-        warmup_batch_sizes: A server sends itself a batch of each size to each signature before
-            it answers others; none if empty.
+        image_dtype: The type of the images that the server takes: `"float32"`, values in [0, 1],
+            or `"int8"`, values 0 and 1, a quarter of the size.
+        num_importance_samples: Latents per image from which `score` estimates log p(x).
+        warmup_batch_sizes: Before a server answers others, it sends itself a batch of each size
+            to each signature.
         prune: How many of the newest versions stay, this one included; all if None.
 
     Returns:
         The path of the new version, `<folder>/<version>`.
 
     Raises:
-        InputError: If `vae` is not a built VAE, an option is not possible, or the folder cannot
+        InputError: If `vae` is not a VAE, an option is not possible, or the folder cannot
             be written to or is not one of versions.
 
     Example:
         >>> tfvae.export_saved_model(vae, "saved_models/mnist")
         PosixPath('saved_models/mnist/1')
     """
-    _check_model(vae)
-    check_choice("image_dtype", image_dtype, signatures.IMAGE_DTYPES)
+    check_exportable(vae)
+    check_choice("image_dtype", image_dtype, IMAGE_DTYPES)
     num_importance_samples = check_integer(
         "num_importance_samples", num_importance_samples, minimum=1
     )
-    warmup_batch_sizes = [
-        check_integer("each of warmup_batch_sizes", size, minimum=1) for size in warmup_batch_sizes
-    ]
+    for size in warmup_batch_sizes:
+        check_integer("each of warmup_batch_sizes", size, minimum=1)
     if prune is not None:
-        prune = check_integer("prune", prune, minimum=1)
+        check_integer("prune", prune, minimum=1)
 
     def write(path):
-        _write(
-            signatures.signatures(
-                vae, image_dtype=image_dtype, num_importance_samples=num_importance_samples
-            ),
-            path=path,
-            warmup_batch_sizes=warmup_batch_sizes,
+        served = signatures(
+            vae, image_dtype=image_dtype, num_importance_samples=num_importance_samples
         )
+        archive = keras.export.ExportArchive()
+        # The variables that the endpoints use are tracked; `track` would write each twice.
+        for name, function in served.items():
+            archive.add_endpoint(name, function)
+        try:
+            archive.write_out(path, verbose=False)
+            if warmup_batch_sizes:
+                _write_warmup_requests(path / "assets.extra", served, warmup_batch_sizes)
+        except tf.errors.OpError as error:
+            raise OSError(error.message) from error
 
     version = add_version(folder, write)
     if prune is not None:
@@ -77,29 +84,23 @@ def export_saved_model(
     return version
 
 
-def _write(served, *, path, warmup_batch_sizes):
-    archive = keras.export.ExportArchive()
-    # The variables that the endpoints use are tracked; `track` would write each a second time.
-    for name, signature in served.items():
-        archive.add_endpoint(name, signature.function)
-    try:
-        archive.write_out(path, verbose=False)
-        warmup.write_requests(
-            path,
-            {name: signature.inputs for name, signature in served.items()},
-            batch_sizes=warmup_batch_sizes,
-        )
-    except tf.errors.OpError as error:
-        raise OSError(error.message) from error
-
-
-def _check_model(vae: Any) -> None:
+def check_exportable(vae: Any) -> None:
+    """Raises `InputError` if something is not a VAE."""
     if not isinstance(vae, VAE):
         raise InputError(f"only a tfvae.VAE can be exported; got {type(vae).__name__}")
-    for part in ("encoder", "decoder"):
-        network = getattr(vae, part, None)
-        if network is None or not network.built:
-            raise InputError(
-                f"the {part} has never been built, so there is nothing to export: call it on a "
-                "batch, or train the model, first"
-            )
+
+
+def _write_warmup_requests(folder, functions, batch_sizes):
+    """Writes a request of zeros for each batch size and signature, where the server looks."""
+    folder.mkdir()
+    with tf.io.TFRecordWriter(str(folder / "tf_serving_warmup_requests")) as writer:
+        for batch_size, name in itertools.product(batch_sizes, functions):
+            record = messages.PredictionLog()
+            request = record.predict_log.request
+            request.model_spec.signature_name = name
+            for spec in functions[name].input_signature:
+                # One zero stands for all on the wire, which keeps the file small.
+                zeros = tf.make_tensor_proto(0, spec.dtype, (batch_size, *spec.shape[1:]))
+                tensor = messages.TensorProto.FromString(zeros.SerializeToString())
+                request.inputs.add(key=spec.name, value=tensor)
+            writer.write(record.SerializeToString())

@@ -1,41 +1,34 @@
 """The messages of TensorFlow Serving's gRPC interface, without TensorFlow.
 
-The official package of these messages imports TensorFlow, hundreds of megabytes and seconds that
-a client has no use for. What stands here are the fields that are used, by their numbers on the
-wire, in a pool of their own, so that both may live in one process.
+Their official package, `tensorflow-serving-api`, requires and imports TensorFlow: hundreds of
+megabytes and several seconds that a client has no use for. What stands here are the fields that are
+used, by their numbers on the wire, in a pool of their own, so that both may live in one process.
 
 References:
     https://github.com/tensorflow/serving/tree/master/tensorflow_serving/apis
     https://github.com/tensorflow/tensorflow/tree/master/tensorflow/core/framework
 """
 
+from typing import Any
+
+import numpy as np
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
-_Field = descriptor_pb2.FieldDescriptorProto
-_SCALARS = {
-    "int32": _Field.TYPE_INT32,
-    "int64": _Field.TYPE_INT64,
-    "float": _Field.TYPE_FLOAT,
-    "double": _Field.TYPE_DOUBLE,
-    "bool": _Field.TYPE_BOOL,
-    "string": _Field.TYPE_STRING,
-    "bytes": _Field.TYPE_BYTES,
-}
-
-# Message: {field: (number, type)}; "*" is a repeated field, "{}" a map from strings. An enum is an
-# int32 on the wire. Nested messages have names of their own here: names do not go over the wire.
+# Message: {field: (number, type)}; "*" marks a repeated field. On the wire an enum is an int32, a
+# map is repeated entries of key and value, and names do not exist, so that messages which the
+# official package nests in others can have names of their own here.
 _MESSAGES = {
-    "Dimension": {"size": (1, "int64"), "name": (2, "string")},
+    "Dimension": {"size": (1, "int64")},
     "TensorShapeProto": {"dim": (2, "Dimension*"), "unknown_rank": (3, "bool")},
     "TensorProto": {
         "dtype": (1, "int32"),
         "tensor_shape": (2, "TensorShapeProto"),
         "tensor_content": (4, "bytes"),
         "float_val": (5, "float*"),
-        "double_val": (6, "double*"),
         "int_val": (7, "int32*"),
         "int64_val": (10, "int64*"),
     },
+    "TensorEntry": {"key": (1, "string"), "value": (2, "TensorProto")},
     "Int64Value": {"value": (1, "int64")},
     "ModelSpec": {
         "name": (1, "string"),
@@ -43,71 +36,82 @@ _MESSAGES = {
         "signature_name": (3, "string"),
         "version_label": (4, "string"),
     },
-    "PredictRequest": {"model_spec": (1, "ModelSpec"), "inputs": (2, "TensorProto{}")},
-    "PredictResponse": {"outputs": (1, "TensorProto{}"), "model_spec": (2, "ModelSpec")},
-    "TensorInfo": {
-        "name": (1, "string"),
-        "dtype": (2, "int32"),
-        "tensor_shape": (3, "TensorShapeProto"),
-    },
-    "SignatureDef": {"inputs": (1, "TensorInfo{}"), "outputs": (2, "TensorInfo{}")},
-    "SignatureDefMap": {"signature_def": (1, "SignatureDef{}")},
-    "Any": {"type_url": (1, "string"), "value": (2, "bytes")},
-    "GetModelMetadataRequest": {
-        "model_spec": (1, "ModelSpec"),
-        "metadata_field": (2, "string*"),
-    },
-    "GetModelMetadataResponse": {"model_spec": (1, "ModelSpec"), "metadata": (2, "Any{}")},
-    "PredictLog": {"request": (1, "PredictRequest"), "response": (2, "PredictResponse")},
+    "PredictRequest": {"model_spec": (1, "ModelSpec"), "inputs": (2, "TensorEntry*")},
+    "PredictResponse": {"outputs": (1, "TensorEntry*")},
+    "TensorInfo": {"dtype": (2, "int32"), "tensor_shape": (3, "TensorShapeProto")},
+    "InfoEntry": {"key": (1, "string"), "value": (2, "TensorInfo")},
+    "SignatureDef": {"inputs": (1, "InfoEntry*")},
+    "SignatureEntry": {"key": (1, "string"), "value": (2, "SignatureDef")},
+    "SignatureDefMap": {"signature_def": (1, "SignatureEntry*")},
+    "Any": {"value": (2, "bytes")},
+    "AnyEntry": {"key": (1, "string"), "value": (2, "Any")},
+    "GetModelMetadataRequest": {"model_spec": (1, "ModelSpec"), "metadata_field": (2, "string*")},
+    "GetModelMetadataResponse": {"metadata": (2, "AnyEntry*")},
+    "PredictLog": {"request": (1, "PredictRequest")},
     "PredictionLog": {"predict_log": (6, "PredictLog")},
 }
 
 
 def _message_classes():
-    package = "tfvae.serving"
     file = descriptor_pb2.FileDescriptorProto(
-        name="tfvae/serving.proto", package=package, syntax="proto3"
+        name="tfvae/serving.proto", package="tfvae.serving", syntax="proto3"
     )
     for message_name, fields in _MESSAGES.items():
         message = file.message_type.add(name=message_name)
-        for field_name, (number, field_type) in fields.items():
-            element = field_type.rstrip("*{}")
-            if field_type.endswith("{}"):
-                # A map is a repeated message of key and value.
-                entry_name = "".join(map(str.capitalize, field_name.split("_"))) + "Entry"
-                entry = message.nested_type.add(name=entry_name)
-                entry.options.map_entry = True
-                _add_field(entry, "key", 1, "string")
-                _add_field(entry, "value", 2, element)
-                element = f"{message_name}.{entry_name}"
-            field = _add_field(message, field_name, number, element)
-            if field_type.endswith(("*", "{}")):
-                field.label = _Field.LABEL_REPEATED
+        for field_name, (number, kind) in fields.items():
+            field = message.field.add(name=field_name, number=number)
+            field.label = field.LABEL_REPEATED if kind.endswith("*") else field.LABEL_OPTIONAL
+            kind = kind.rstrip("*")
+            if kind.islower():
+                field.type = getattr(field, f"TYPE_{kind.upper()}")
+            else:
+                field.type, field.type_name = field.TYPE_MESSAGE, f".tfvae.serving.{kind}"
     pool = descriptor_pool.DescriptorPool()
     pool.Add(file)
-    return {
-        name: message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{package}.{name}"))
-        for name in _MESSAGES
-    }
-
-
-def _add_field(message, name, number, element):
-    field = message.field.add(name=name, number=number, label=_Field.LABEL_OPTIONAL)
-    if element in _SCALARS:
-        field.type = _SCALARS[element]
-    else:
-        field.type = _Field.TYPE_MESSAGE
-        field.type_name = f".tfvae.serving.{element}"
-    return field
+    return message_factory.GetMessageClassesForFiles([file.name], pool)
 
 
 _classes = _message_classes()
-TensorShapeProto = _classes["TensorShapeProto"]
-TensorInfo = _classes["TensorInfo"]
-TensorProto = _classes["TensorProto"]
-PredictRequest = _classes["PredictRequest"]
-PredictResponse = _classes["PredictResponse"]
-SignatureDefMap = _classes["SignatureDefMap"]
-GetModelMetadataRequest = _classes["GetModelMetadataRequest"]
-GetModelMetadataResponse = _classes["GetModelMetadataResponse"]
-PredictionLog = _classes["PredictionLog"]
+TensorProto = _classes["tfvae.serving.TensorProto"]
+PredictRequest = _classes["tfvae.serving.PredictRequest"]
+PredictResponse = _classes["tfvae.serving.PredictResponse"]
+SignatureDefMap = _classes["tfvae.serving.SignatureDefMap"]
+GetModelMetadataRequest = _classes["tfvae.serving.GetModelMetadataRequest"]
+GetModelMetadataResponse = _classes["tfvae.serving.GetModelMetadataResponse"]
+PredictionLog = _classes["tfvae.serving.PredictionLog"]
+
+# TensorFlow's number of a dtype: NumPy's dtype, and the field of values that do not come as bytes.
+_DTYPES: dict[int, tuple[np.dtype, str]] = {
+    1: (np.dtype("<f4"), "float_val"),
+    6: (np.dtype("i1"), "int_val"),
+    9: (np.dtype("<i8"), "int64_val"),
+}
+_NUMBERS = {dtype: number for number, (dtype, _) in _DTYPES.items()}
+
+
+def tensor_of(array: np.ndarray) -> Any:
+    """The `TensorProto` of a float32, int8 or int64 array."""
+    tensor = TensorProto(dtype=_NUMBERS[array.dtype], tensor_content=array.tobytes())
+    for size in array.shape:
+        tensor.tensor_shape.dim.add(size=size)
+    return tensor
+
+
+def array_of(tensor: Any) -> np.ndarray:
+    """The array of a `TensorProto`; `ValueError` if there is none."""
+    dtype, shape = dtype_and_shape(tensor)
+    if tensor.tensor_content:
+        return np.frombuffer(tensor.tensor_content, dtype).reshape(shape).copy()
+    values = np.asarray(getattr(tensor, _DTYPES[tensor.dtype][1]), dtype)
+    # Trailing equal values need not be sent: the last one stands for the rest.
+    missing = int(np.prod(shape)) - values.size
+    if missing > 0 and values.size:
+        values = np.pad(values, (0, missing), mode="edge")
+    return values.reshape(shape)
+
+
+def dtype_and_shape(described: Any) -> tuple[np.dtype, tuple[int, ...]]:
+    """What a `TensorProto` or `TensorInfo` says; `ValueError` if no array of ours can have it."""
+    if described.dtype not in _DTYPES or described.tensor_shape.unknown_rank:
+        raise ValueError(f"a tensor of type {described.dtype}, of a shape {described.tensor_shape}")
+    return _DTYPES[described.dtype][0], tuple(d.size for d in described.tensor_shape.dim)

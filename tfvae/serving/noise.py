@@ -1,4 +1,4 @@
-"""Noise as a function of a seed a row: the same in any batch, in any process, on any machine."""
+"""Noise as a function of one seed per row: the same in any batch and process, on any machine."""
 
 import math
 
@@ -6,49 +6,34 @@ import tensorflow as tf
 
 
 def random_words(
-    seeds: tf.Tensor, count: int | tf.Tensor, *, start: int | tf.Tensor = 0
+    seed: tf.Tensor, count: int | tf.Tensor, *, start: int | tf.Tensor = 0
 ) -> tf.Tensor:
-    """Uniform 64-bit words, each a function of its row's seed and its position alone.
+    """Uniform 64-bit words, uint64 `[batch, count]`, from one seed per row, int64 `[batch]`.
 
-    A counter-based generator: word i of a row is the fingerprint (FarmHash) of state + i, where
-    the state is the fingerprint of the seed, so that the states of neighbouring seeds are far
-    apart. TensorFlow's own stateless generators take one seed for a whole tensor, and a loop of
-    them over the rows takes longer than the decoder.
-
-    Args:
-        seeds: int64 `[batch]`, any values.
-        count: How many words a row.
-        start: The position of the first one.
-
-    Returns:
-        uint64 `[batch, count]`.
+    A counter-based generator: the word at position i, from `start` on, is the fingerprint of
+    state + i by FarmHash, where the state is the fingerprint of the seed, so that the states of
+    neighboring seeds are far apart. TensorFlow's own stateless generators take one seed for a whole
+    tensor, and a loop of them over the rows takes longer than the decoder.
 
     References:
         Salmon et al. Parallel Random Numbers: As Easy as 1, 2, 3. SC 2011. (Counters and a mixing
         function in place of a state that is advanced.)
     """
-    states = _fingerprint(seeds)
     positions = tf.range(count, dtype=tf.int64) + tf.cast(start, tf.int64)
-    words = _fingerprint(tf.reshape(states[:, tf.newaxis] + positions, [-1]))
-    return tf.bitcast(tf.reshape(words, [tf.shape(seeds)[0], count]), tf.uint64)
+    words = _fingerprint(tf.reshape(_fingerprint(seed)[:, tf.newaxis] + positions, [-1]))
+    return tf.bitcast(tf.reshape(words, [tf.shape(seed)[0], count]), tf.uint64)
 
 
 def normal_word_count(count: int) -> int:
-    """How many words `standard_normal` takes for `count` values: they come in pairs."""
+    """How many words `standard_normal` takes for `count` values, which are made in pairs."""
     return count + count % 2
 
 
 def standard_normal(words: tf.Tensor, count: int, *, dtype: tf.DType) -> tf.Tensor:
-    """Standard normal noise.
+    """Standard normal noise `[..., count]` from words `[..., normal_word_count(count)]`.
 
-    Args:
-        words: uint64 `[..., normal_word_count(count)]`, random.
-        count: How many values a row.
-        dtype: Of the noise.
-
-    Returns:
-        `[..., count]`. It is computed in float64: vectorised arithmetic may round differently at
-        another place in the batch, and of that nothing is left in float32.
+    It is computed in float64: vectorized arithmetic may round differently at another place in the
+    batch, and of that nothing is left in float32.
 
     References:
         Box and Muller. A Note on the Generation of Random Normal Deviates. Annals of Mathematical
@@ -64,19 +49,14 @@ def standard_normal(words: tf.Tensor, count: int, *, dtype: tf.DType) -> tf.Tens
 
 
 def uniform_word_count(count: int) -> int:
-    """How many words `uniform` takes for `count` values: two values come from one word."""
+    """How many words `uniform` takes for `count` values, two of which come from one word."""
     return (count + 1) // 2
 
 
 def uniform(words: tf.Tensor, count: int) -> tf.Tensor:
-    """Uniform noise in [0, 1), of the 24 bits that a float32 holds.
+    """Uniform noise in [0, 1), float32 `[batch, count]`, of the 24 bits that a float32 holds.
 
-    Args:
-        words: uint64 `[batch, uniform_word_count(count)]`, random.
-        count: How many values a row.
-
-    Returns:
-        float32 `[batch, count]`.
+    The words are uint64 `[batch, uniform_word_count(count)]`.
     """
     words = tf.bitwise.bitwise_and(words, tf.constant(0x00FFFFFF_00FFFFFF, tf.uint64))
     halves = tf.reshape(tf.bitcast(words, tf.int32), [-1, 2 * uniform_word_count(count)])
@@ -84,5 +64,5 @@ def uniform(words: tf.Tensor, count: int) -> tf.Tensor:
 
 
 def _fingerprint(numbers):
-    """int64 `[n]` to int64 `[n]`: a mixing function that is the same on every platform."""
+    """A mixing function from int64 `[n]` to int64 `[n]` that is the same on every platform."""
     return tf.bitcast(tf.fingerprint(numbers[:, tf.newaxis]), tf.int64)

@@ -2,13 +2,15 @@
 
 import importlib.util
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import keras
-import tensorflow as tf
 
 from tfvae.common.errors import InputError
 from tfvae.common.files import atomic_write
+from tfvae.serving.export import check_exportable
+from tfvae.serving.signatures import signatures
 from tfvae.vae import VAE
 
 
@@ -21,15 +23,14 @@ def export_onnx(vae: VAE, folder: str | os.PathLike) -> tuple[Path, Path]:
 
     Args:
         vae: The model, float32.
-        folder: Where the files shall be, made where it is missing; files there of these names are
-            replaced.
+        folder: Is made where it is missing; files in it of these names are replaced.
 
     Returns:
         The paths of encoder and decoder.
 
     Raises:
-        InputError: If the packages that write ONNX are missing, `vae` is not a float32 VAE, or the
-            folder cannot be written to.
+        InputError: If the packages that write ONNX are missing, or `vae` is not a float32 VAE.
+        OSError: If the folder cannot be written to.
     """
     missing = [name for name in ("tf2onnx", "onnx") if importlib.util.find_spec(name) is None]
     if missing:
@@ -41,76 +42,55 @@ def export_onnx(vae: VAE, folder: str | os.PathLike) -> tuple[Path, Path]:
 
 
 def export_litert(vae: VAE, folder: str | os.PathLike) -> tuple[Path, Path]:
-    """Writes the encoder and the decoder for LiteRT (TensorFlow Lite).
+    """Writes the encoder and the decoder for LiteRT (TensorFlow Lite), as `export_onnx` does.
 
-    `encoder.tflite` takes `images` and gives `mean` and `stddev`; `decoder.tflite` takes `latents`
-    and gives `probabilities`. The batch is 1 until the interpreter is told to resize it.
-
-    Args:
-        vae: The model, float32.
-        folder: Where the files shall be, made where it is missing; files there of these names are
-            replaced.
-
-    Returns:
-        The paths of encoder and decoder.
-
-    Raises:
-        InputError: If `vae` is not a float32 VAE, or the folder cannot be written to.
+    The files are `encoder.tflite` and `decoder.tflite`. The batch is 1 until the interpreter is
+    told to resize it.
     """
     return _export(vae, folder, keras_format="litert", suffix=".tflite")
 
 
-class _Encoder(keras.Model):
-    """From images to mean and stddev of q(Z|x)."""
+class _SignatureModel(keras.Model):
+    """A signature as a model, which is what Keras exports."""
 
-    def __init__(self, vae):
-        super().__init__(name="encoder")
+    def __init__(self, vae, function):
+        super().__init__(name="signature")
         self.vae = vae
+        self.function = function.python_function
         self.built = True
 
-    def call(self, images):
-        posterior = self.vae.encode(images)
-        return {"mean": posterior.mean(), "stddev": posterior.stddev()}
-
-
-class _Decoder(keras.Model):
-    """From latents to the probabilities of p(X|z)."""
-
-    def __init__(self, vae):
-        super().__init__(name="decoder")
-        self.vae = vae
-        self.built = True
-
-    def call(self, latents):
-        return {"probabilities": self.vae.decode(latents).mean()}
+    def call(self, inputs):
+        return self.function(inputs)
 
 
 def _export(vae, folder, *, keras_format, suffix):
-    if not isinstance(vae, VAE):
-        raise InputError(f"only a tfvae.VAE can be exported; got {type(vae).__name__}")
+    check_exportable(vae)
     dtypes = {
-        layer.compute_dtype
-        for network in (vae.encoder, vae.decoder)
-        for layer in network._flatten_layers()
+        layer.compute_dtype for network in (vae.encoder, vae.decoder) for layer in _layers(network)
     }
     if dtypes != {"float32"}:
         raise InputError(
             f"only float32 models can be exported to {keras_format}; this one computes in "
             f"{', '.join(sorted(dtypes))}: build it with dtype='float32' and set its weights"
         )
-    parts = (
-        (_Encoder(vae), tf.TensorSpec((None, *vae.image_shape), tf.float32, name="images")),
-        (_Decoder(vae), tf.TensorSpec((None, vae.latent_dim), tf.float32, name="latents")),
-    )
+    served = signatures(vae)
     paths = []
-    for model, inputs in parts:
-        path = Path(folder) / f"{model.name}{suffix}"
-        try:
-            with atomic_write(path) as beside:
-                model.export(
-                    str(beside), format=keras_format, input_signature=[inputs], verbose=False
-                )
-        except OSError as error:
-            raise InputError(f"{path} cannot be written: {error.strerror or error}") from error
+    for name, function in (("encoder", served["encode"]), ("decoder", served["decode"])):
+        model, path = _SignatureModel(vae, function), Path(folder) / f"{name}{suffix}"
+        with atomic_write(path) as beside:
+            model.export(
+                str(beside),
+                format=keras_format,
+                input_signature=list(function.input_signature),
+                verbose=False,
+            )
         paths.append(path)
     return tuple(paths)
+
+
+def _layers(network: keras.Layer) -> Iterator[keras.Layer]:
+    """The layers of a network, and those of the models among them."""
+    for layer in network.layers:
+        yield layer
+        if isinstance(layer, keras.Model):
+            yield from _layers(layer)
