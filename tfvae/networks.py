@@ -1,14 +1,14 @@
 """Encoders and decoders as plain Keras models: mlp, conv and resnet, for images of any shape."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import keras
 
 from tfvae.common.checks import check_integer
 from tfvae.common.errors import InputError
-
-ImageShape = tuple[int, int, int]
+from tfvae.common.shapes import ImageShape, check_image_shape
 
 
 def mlp_encoder(
@@ -248,7 +248,7 @@ def resnet_decoder(
     return keras.Model(latents, logits, name="decoder")
 
 
-BY_NAME = {
+BY_NAME: dict[str, tuple[Callable[..., keras.Model], Callable[..., keras.Model]]] = {
     "mlp": (mlp_encoder, mlp_decoder),
     "conv": (conv_encoder, conv_decoder),
     "resnet": (resnet_encoder, resnet_decoder),
@@ -257,7 +257,7 @@ BY_NAME = {
 
 
 def build(
-    network: str, image_shape: ImageShape, latent_dim: int, dtype: str | None = None, **sizes
+    network: str, image_shape: ImageShape, latent_dim: int, dtype: str | None = None, **sizes: Any
 ) -> tuple[keras.Model, keras.Model]:
     """The encoder and the decoder of a kind of network.
 
@@ -292,9 +292,8 @@ def layers_of(network: keras.Model) -> Iterator[keras.Layer]:
 
 
 def _check_sizes(image_shape, latent_dim, **sizes):
-    if len(image_shape) != 3:
-        raise InputError(f"image_shape must be (height, width, channels); got {image_shape!r}")
-    for name, values in {"image_shape": image_shape, "latent_dim": [latent_dim], **sizes}.items():
+    check_image_shape(image_shape)
+    for name, values in {"latent_dim": [latent_dim], **sizes}.items():
         for value in values:
             check_integer(name, value, minimum=1)
     if not sizes.get("filters", [1]):

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 import tensorflow_probability as tfp
+from tensorflow_probability import distributions as tfd
 
 from tfvae.common.checks import check_choice, check_integer, check_number
 from tfvae.common.errors import InputError
@@ -17,8 +18,6 @@ from tfvae.distributions.backpropagation import (
     with_gradient_times,
     without_gradient,
 )
-
-tfd = tfp.distributions
 
 
 class Terms(NamedTuple):

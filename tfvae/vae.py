@@ -4,7 +4,7 @@ from typing import Any
 
 import keras
 import tensorflow as tf
-import tensorflow_probability as tfp
+from tensorflow_probability import distributions as tfd
 
 from tfvae import networks, objectives
 from tfvae.common import shapes
@@ -16,8 +16,6 @@ from tfvae.fitting import data, loops, optimizers, replicas
 from tfvae.fitting.input_pipeline import WholeBatches
 from tfvae.fitting.loops import Inputs
 from tfvae.fitting.metrics import TermMeans
-
-tfd = tfp.distributions
 
 
 @keras.saving.register_keras_serializable(package="tfvae")
@@ -62,12 +60,11 @@ class VAE(keras.Model):
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
-
         # Shapes: as given, or else as the networks have them.
-        image_shape = tuple(image_shape or shapes.input_shape(encoder) or (28, 28, 1))
+        image_shape = image_shape or shapes.input_shape(encoder) or (28, 28, 1)
+        image_shape = shapes.check_image_shape(image_shape)
         if latent_dim is None:
             latent_dim = shapes.latent_dim_of(encoder, decoder, image_shape) or 32
-
         # Networks: the user's, or default ones that fit.
         dtype = self.dtype_policy.name
         self.encoder = encoder or networks.mlp_encoder(image_shape, latent_dim, dtype=dtype)
@@ -236,7 +233,8 @@ class VAE(keras.Model):
 
     def log_terms(self, inputs: Inputs) -> None:
         """Logs the terms of the objective."""
-        self.term_means.update_state(*self._evaluate(inputs), inputs.sample_weight)
+        terms, loss = self._evaluate(inputs)
+        self.term_means.update_state(terms, loss, inputs.sample_weight)
 
     @replicas.compiled_between_exchanges
     def _differentiate(self, inputs):
@@ -358,12 +356,12 @@ class VAE(keras.Model):
     def make_train_function(self, force: bool = False) -> None:
         """Makes what `fit` calls with its iterator, `steps_per_execution` steps at a time."""
         if self.train_function is None or force:
-            self.train_function = loops.training_function(self)
+            self.train_function: Any = loops.training_function(self)
 
     def make_test_function(self, force: bool = False) -> None:
         """Makes what `evaluate` calls with its iterator."""
         if self.test_function is None or force:
-            self.test_function = loops.test_function(self)
+            self.test_function: Any = loops.test_function(self)
 
     @property
     def distribute_strategy(self) -> Any:

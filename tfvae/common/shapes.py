@@ -1,11 +1,29 @@
 """The shapes that an encoder, a decoder and their latents must agree on."""
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 
+from tfvae.common.checks import check_integer
 from tfvae.common.errors import InputError
 
 ImageShape = tuple[int, int, int]
+
+
+def check_image_shape(image_shape: Any) -> ImageShape:
+    """The `(height, width, channels)` as Python integers, or `InputError` if they are none."""
+    try:
+        height, width, channels = image_shape
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"image_shape must be (height, width, channels); got {image_shape!r}"
+        ) from error
+    sizes = {"height": height, "width": width, "channels": channels}
+    height, width, channels = (
+        check_integer(f"the {name} of image_shape", size, minimum=1) for name, size in sizes.items()
+    )
+    return height, width, channels
 
 
 def input_shape(network: keras.Model | None) -> tuple[int, ...] | None:
@@ -18,8 +36,8 @@ def latent_dim_of(
     encoder: keras.Model | None, decoder: keras.Model | None, image_shape: ImageShape
 ) -> int | None:
     """The number of latent dimensions that the networks have, None where there are none."""
-    if input_shape(decoder) is not None:
-        return input_shape(decoder)[-1]
+    if (latent_shape := input_shape(decoder)) is not None:
+        return latent_shape[-1]
     if encoder is not None:
         return _output_shape("encoder", encoder, image_shape)[-1] // 2
     return None

@@ -48,7 +48,7 @@ class KLWarmup(keras.callbacks.Callback):
         self.epochs = check_number("epochs of a warm-up", epochs, above=0)
         self.start = check_number("start", start, minimum=0)
         self.end = end if end is None else check_number("end", end, minimum=0)
-        self._objective = None
+        self._objective: Any = None
         self._end = self.end
         self._epoch = 0
 
@@ -149,7 +149,7 @@ class BestWeights(keras.callbacks.EarlyStopping):
         self.best = None
         self.best_epoch = 0
         self.stop_reason: str | None = None
-        self._previous_handler = None
+        self._previous_handler: Any = None
         self._averages = keras.callbacks.SwapEMAWeights()
 
     def set_model(self, model: keras.Model) -> None:

@@ -106,8 +106,9 @@ class LoopChoice:
 
     def prepare_fit(self, model: keras.Model, arguments: dict[str, Any]) -> None:
         """Chooses for a `fit` with these arguments, and lets the model make other functions."""
-        steps = self.steps_per_execution
-        if steps == "auto":
+        if isinstance(self.steps_per_execution, int):
+            steps = self.steps_per_execution
+        else:
             steps = 1 if _wants_each_batch(arguments.get("callbacks")) else STEPS_PER_EXECUTION
         self.num_planned_steps += num_steps(arguments)
         is_compiled = bool(model.jit_compile) or (
