@@ -14,7 +14,6 @@ MODULES = sorted((Path(__file__).parents[1] / "tfvae").rglob("*.py"))
 # a change.
 PRIVATE_NAMES = {
     "_all_reduce_sum_gradients": "where Keras's optimizers add up the gradients of replicas",
-    "_flatten_layers": "all layers of a model, those of inner models as well",
     "_get_variable_index": "the moments of a variable, for TensorFlow's fused Adam",
     "_inputs": "what a tf.data.Dataset is made from, to turn its tuning off where that helps",
     "_maybe_symbolic_build": "Keras takes a batch from the data here, to build what is built",
