@@ -8,5 +8,4 @@ import sys
 from tfvae.cli import main
 
 if __name__ == "__main__":
-    sys.argv[1:1] = ["tune"]
-    main()
+    sys.exit(main(["tune", *sys.argv[1:]]))

@@ -1,9 +1,8 @@
 import numpy as np
 import pytest
+from command_line import assert_refused, tfvae
 from PIL import Image
-from typer.testing import CliRunner
 
-from tfvae import cli
 from tfvae.common.errors import InputError
 from tfvae.figures import image_grid
 from tfvae.serving.client import Client
@@ -56,15 +55,12 @@ def test_images_are_drawn_as_a_grid(answer, tmp_path):
 
 def test_the_command_asks_and_writes(service, tmp_path):
     output = tmp_path / "grid.png"
-    arguments = ["request", "sample", "--seed", "1", "2", "3", "--output", str(output)]
-    result = CliRunner().invoke(cli.app, [*arguments, "--port", str(service.port)])
-    assert result.exit_code == 0, result.output
+    arguments = ("request", "sample", "--seed", 1, 2, 3, "--output", output)
+    done = tfvae(*arguments, "--port", service.port)
+    assert done.status == 0, done.stderr
     with Client("127.0.0.1", service.port, model="digits") as client:
         expected = image_grid(client.sample([1, 2, 3]).images)
-    again = CliRunner().invoke(cli.app, arguments)
     np.testing.assert_array_equal(np.asarray(Image.open(output)), expected[..., 0])
-    assert isinstance(again.exception, InputError)
-    assert "exists: choose another" in str(again.exception)
-    result = CliRunner().invoke(cli.app, [*arguments, "--port", "1", "--overwrite"])
-    assert result.exit_code == 1
-    assert "no server answers" in result.output
+    assert_refused(tfvae(*arguments), "exists: choose another")
+    done = tfvae(*arguments, "--port", 1, "--overwrite")
+    assert_refused(done, "no server answers", status=1)

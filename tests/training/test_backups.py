@@ -14,7 +14,6 @@ from forked_programs import EPOCHS
 from tfvae.common.errors import InputError
 from tfvae.training import runs
 from tfvae.training.backups import Backup
-from tfvae.training.settings import TrainingSettings
 
 SECONDS_TO_NOTICE = 120  # until a worker must have noticed that another one is gone
 
@@ -188,55 +187,10 @@ def test_only_the_writer_writes_and_remove_removes(tmp_path):
     assert not (tmp_path / "backup").exists()
 
 
-def test_other_settings_are_another_run(tmp_path):
-    from tfvae.cli import commands
-
-    (tmp_path / runs.SETTINGS).write_text(TrainingSettings(latent_dim=7).to_json())
-    arguments = {
-        "split": None,
-        "num_importance_samples": None,
-        "with_tensorboard": False,
-        "json_file": None,
-    }
-    with pytest.raises(InputError, match=r"another one: dataset is 'digits' .*, latent_dim is 7 t"):
-        commands.train(
-            TrainingSettings(dataset="mnist", latent_dim=8),
-            None,
-            resume=tmp_path,
-            say=print,
-            **arguments,
-        )
-    assert sorted(path.name for path in tmp_path.iterdir()) == [runs.SETTINGS]
-
-
-def test_a_resumed_run_is_evaluated_as_it_was_begun(tmp_path, monkeypatch):
-    from tfvae.cli import commands
-    from tfvae.training import job as training
-
+def test_what_was_to_be_evaluated_is_read(tmp_path):
     begun = runs.Evaluation(split="validation", num_importance_samples=7)
-    runs.write_text(tmp_path / runs.SETTINGS, TrainingSettings().to_json())
     runs.write_text(tmp_path / runs.EVALUATION, begun.to_json())
-    asked = []
-
-    def train(settings, folder, *, split, num_importance_samples, **arguments):
-        asked.append((split, num_importance_samples))
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(training, "train", train)
-    (tmp_path / runs.BACKUP).mkdir()
-    for given in ((None, None), ("test", None), (None, 3)):
-        with pytest.raises(KeyboardInterrupt):
-            commands.train(
-                TrainingSettings(),
-                None,
-                resume=tmp_path,
-                split=given[0],
-                num_importance_samples=given[1],
-                with_tensorboard=False,
-                json_file=None,
-                say=print,
-            )
-    assert asked == [("validation", 7), ("test", 7), ("validation", 3)]
+    assert runs.read_evaluation(tmp_path) == begun
     assert runs.read_evaluation(tmp_path / "other") == runs.Evaluation()
     (tmp_path / runs.EVALUATION).write_text('{"spl')
     with pytest.raises(InputError, match=r"evaluation.json is damaged"):

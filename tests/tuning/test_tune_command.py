@@ -57,8 +57,8 @@ def test_the_script_searches_in_several_processes_and_exports(digits_data_dir, t
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--latent-dims", "2", "4", "0"], "latent_dims must be a list of integers from 1 "),
-        (["--max-trials", "0"], "max_trials must be an integer from 1 "),
+        (["--latent-dims", "2", "4", "0"], "--latent-dims must be a list of integers from 1 "),
+        (["--max-trials", "0"], "--max-trials must be an integer from 1 "),
     ],
 )
 def test_the_command_refuses_what_is_impossible(options, message, tmp_path):

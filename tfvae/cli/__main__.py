@@ -1,5 +1,7 @@
 """`python -m tfvae.cli` is the `tfvae` command."""
 
+import sys
+
 from tfvae.cli import main
 
-main()
+sys.exit(main())

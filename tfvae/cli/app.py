@@ -1,46 +1,133 @@
-"""The command itself, and its start."""
+"""The command itself: how it starts, and what it says when something is wrong."""
 
 import contextlib
+import functools
 import importlib.metadata
 import logging
 import os
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterator
-from types import ModuleType
-from typing import Annotated
+from collections.abc import Iterator, Sequence
+from typing import Any, get_origin
 
-import typer
+import pydantic
+from cyclopts import (
+    App,
+    CoercionError,
+    CycloptsError,
+    MissingArgumentError,
+    Parameter,
+    Token,
+    UnknownCommandError,
+    UnusedCliTokensError,
+    ValidationError,
+)
 
 from tfvae import __version__
+from tfvae.common.checks import suggestion
+from tfvae.common.errors import InputError, WorkerLostError
+from tfvae.common.validation import NONE, expected, short_repr
 from tfvae.training.settings import Strategy
 
-app = typer.Typer(
+say = functools.partial(print, flush=True)
+
+
+def _versions() -> str:
+    packages = ("tensorflow", "keras", "tensorflow-probability")
+    versions = [f"{package} {importlib.metadata.version(package)}" for package in packages]
+    return "\n".join([f"tfvae {__version__}", *versions])
+
+
+def _convert(hint: Any, tokens: Sequence[Token]) -> Any:
+    """Reads words as pydantic reads those of the settings: 1.5 and 0x10 are no integers."""
+    words = [token.value for token in tokens]
+    if words == [NONE] and hint in (int, float):
+        return None
+    is_list = get_origin(hint) in (list, tuple)
+    return pydantic.TypeAdapter(hint).validate_python(words if is_list else words[0])
+
+
+app = App(
+    name="tfvae",
     help="Variational autoencoders for Keras and TensorFlow.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    add_completion=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    version=_versions,
+    version_format="plaintext",
+    group_parameters="Options",
+    # Lists take several values after one option, and have no option that empties them.
+    default_parameter=Parameter(converter=_convert, consume_multiple=1, negative_iterable=()),
 )
 
 
-def _print_versions(asked: bool) -> None:
-    if asked:
-        typer.echo(f"tfvae {__version__}")
-        for package in ("tensorflow", "keras", "tensorflow-probability"):
-            typer.echo(f"{package} {importlib.metadata.version(package)}")
-        raise typer.Exit
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command.
+
+    Args:
+        arguments: The words after `tfvae`; those of the command line if None.
+
+    Returns:
+        The exit status: 0 if all was done, 2 if what was given cannot be used, 1 otherwise.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        if any("\0" in word for word in words):
+            raise InputError("options and names must not contain null characters")
+        command, bound, _ = app.parse_args(words, print_error=False, exit_on_error=False)
+    except CycloptsError as error:
+        return _fail(_explain(error))
+    except InputError as error:
+        return _fail(error)
+    except RecursionError:
+        return _fail("the options are nested too deeply")
+    try:
+        return command(*bound.args, **bound.kwargs) or 0
+    except InputError as error:
+        return _fail(error)
+    except WorkerLostError as error:
+        return _fail(error, status=1)
+    except BrokenPipeError:
+        # Whoever reads what is printed has had enough.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:
+        place = f" {error.filename}" if error.filename else ""
+        reason = error.strerror or error
+        return _fail(
+            f"cannot read or write{place}: {reason}: make room or permission, or go elsewhere"
+        )
+    except KeyboardInterrupt:
+        return _fail("interrupted", status=130)
 
 
-@app.callback()
-def _tfvae(
-    version: Annotated[
-        bool,
-        typer.Option("--version", callback=_print_versions, is_eager=True, help="Print versions."),
-    ] = False,
-) -> None:
-    pass
+def _fail(message: object, status: int = 2) -> int:
+    print("tfvae:", " ".join(str(message).split()), file=sys.stderr)
+    return status
+
+
+def _explain(error: CycloptsError) -> str:
+    """What is wrong with the words of the command line, in a line."""
+    argument, cause = error.argument, error.__cause__
+    if isinstance(error, UnknownCommandError):
+        commands = [name for name in app if not name.startswith("-")]
+        word = (error.unused_tokens or [""])[0]
+        return f"there is no command {short_repr(word)}: {suggestion(word, commands)}"
+    if isinstance(error, UnusedCliTokensError):
+        return f"there is no place for {' '.join(map(short_repr, error.unused_tokens or ()))}"
+    if argument is not None and argument.children and isinstance(cause, pydantic.ValidationError):
+        # Of the settings, it is one that is refused.
+        name = cause.errors()[0]["loc"][0]
+        argument = next(child for child in argument.children if child.keys[-1] == name)
+    if argument is not None and isinstance(error, MissingArgumentError):
+        must_be = expected(argument.field_info.annotation)
+        if error.keyword is None:
+            return f"{argument.name} is missing: {argument.parameter.help or must_be}"
+        return f"{argument.name} needs a value: {must_be}"
+    if argument is not None and isinstance(error, CoercionError | ValidationError):
+        tokens = argument.tokens or filter(None, [getattr(error, "token", None)])
+        given = " ".join(token.value for token in tokens)
+        must_be = expected(argument.field_info.annotation)
+        return f"{argument.name} must be {must_be}; got {short_repr(given)}"
+    return f"{error}"
 
 
 @contextlib.contextmanager
@@ -62,12 +149,12 @@ def _quiet_start() -> Iterator[None]:
             os.close(terminal)
 
 
-def start(strategy: Strategy = "auto") -> ModuleType:
-    """Imports TensorFlow, quietly, and gives what the commands call."""
+def load_tensorflow(strategy: Strategy = "auto") -> None:
+    """Imports TensorFlow without its chatter, before a command imports what needs it."""
     with _quiet_start():
         import tensorflow as tf
 
-        from tfvae.cli import commands
+        import tfvae.training.job  # noqa: F401, whose libraries have something to say as well
 
         # What is said about devices is said when they are first asked for. Several workers must
         # have found each other by then.
@@ -76,10 +163,9 @@ def start(strategy: Strategy = "auto") -> ModuleType:
     for library in ("absl", "tensorflow"):
         logging.getLogger(library).setLevel(logging.ERROR)
     warnings.showwarning = _show_warning
-    return commands
 
 
 def _show_warning(message, category, filename, lineno, file=None, line=None):
     """Our own warnings are for users; those of the libraries are for us, not for users."""
     if category.__module__.startswith("tfvae."):
-        typer.echo(f"tfvae: warning: {message}", err=True)
+        print(f"tfvae: warning: {message}", file=sys.stderr)

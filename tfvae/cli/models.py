@@ -1,127 +1,189 @@
 """What is done with a trained model: `tfvae evaluate`, `sample`, `encode` and `plot`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
-import typer
+from cyclopts import Parameter
 
-from tfvae.cli.app import app, start
+from tfvae.cli.app import app, load_tensorflow, say
 from tfvae.cli.options import (
-    BatchSizeOption,
-    BinarizationOption,
-    DataDirOption,
-    DatasetOption,
+    DataOption,
+    Flag,
     JsonOption,
     ModelArgument,
-    NumImportanceSamplesOption,
     OverwriteOption,
-    SeedOption,
     SplitOption,
-    StrategyOption,
+    given,
+    write_json,
 )
+from tfvae.common.errors import InputError
+from tfvae.common.files import atomic_write, check_output_file
+from tfvae.training.settings import Count, Seed, Size, Strategy, TrainingSettings
 
 
-@app.command()
+@app.command(sort_key=2)
 def evaluate(
     model: ModelArgument,
-    dataset: DatasetOption = None,
+    /,
+    *,
     split: SplitOption = "test",
-    data_dir: DataDirOption = None,
-    binarization: BinarizationOption = None,
-    batch_size: BatchSizeOption = None,
-    seed: SeedOption = None,
-    strategy: StrategyOption = None,
-    num_importance_samples: NumImportanceSamplesOption = None,
+    options: DataOption = None,
+    strategy: Annotated[
+        Strategy, Parameter(help=TrainingSettings.model_fields["strategy"].description)
+    ] = "auto",
+    num_importance_samples: Count | None = None,
     json: JsonOption = None,
     overwrite: OverwriteOption = False,
 ) -> None:
-    """Evaluate a model on a split of a data set, by default the test split of its own."""
+    """Evaluate a model on a split of a data set.
+
+    The data set and the seed are those of its training, where no others are given.
+
+    Args:
+        num_importance_samples: The importance samples per image for log p(x); if none, 500, or
+            those of the recipe.
+    """
+    check_output_file(json, overwrite=overwrite)
+    load_tensorflow(strategy)
+    from tfvae.training import job, pretrained, runs, strategies
+
+    model = pretrained.find_model(model)
     # Not the strategy of the training, whose machines may be elsewhere.
-    strategy = strategy or "auto"
-    start(strategy).evaluate(
-        model,
+    settings = _settings_of(model, strategy=strategy, **given(options))
+    replicas = strategies.get(strategy)
+    if not strategies.is_chief(replicas):
+        return
+    with strategies.scope(replicas):
+        vae = runs.load_vae(model)
+    results = job.evaluate(
+        vae,
+        settings,
         split=split,
-        strategy=strategy,
-        num_importance_samples=num_importance_samples,
-        json_file=json,
-        overwrite=overwrite,
-        say=typer.echo,
-        dataset=dataset,
-        data_dir=data_dir,
-        binarization=binarization,
-        batch_size=batch_size,
-        seed=seed,
+        num_importance_samples=num_importance_samples or settings.num_importance_samples,
     )
+    say(job.describe_results(results))
+    write_json(json, results)
 
 
-@app.command()
+@app.command(sort_key=3)
 def sample(
     model: ModelArgument,
-    output: Annotated[
-        Path, typer.Option(help="A .png for a grid of images, a .npy for their array.")
-    ] = Path("samples.png"),
-    count: Annotated[int, typer.Option(help="How many.")] = 64,
-    seed: Annotated[
-        int | None, typer.Option(help="Of the draw; another one each time if not given.")
-    ] = None,
-    mean: Annotated[
-        bool, typer.Option("--mean", help="Probabilities instead of binary images.")
-    ] = False,
+    /,
+    *,
+    output: Path = Path("samples.png"),
+    count: Size = 64,
+    seed: Seed | None = None,
+    mean: Flag = False,
     overwrite: OverwriteOption = False,
 ) -> None:
-    """Draw images from a model: z from the prior, then x from the decoder."""
-    start().sample(
-        model, output, count=count, seed=seed, mean=mean, overwrite=overwrite, say=typer.echo
-    )
+    """Draw images from a model: z from the prior, then x from the decoder.
+
+    Args:
+        output: A .png for a grid of images, or a .npy for their array.
+        count: How many images.
+        seed: The seed of the draw; if none, another one each time.
+        mean: Give probabilities instead of binary images.
+    """
+    check_output_file(output, ".png", ".npy", overwrite=overwrite)
+    load_tensorflow()
+    import numpy as np
+    import PIL.Image
+
+    from tfvae.figures import image_grid
+    from tfvae.training import pretrained, runs
+
+    images = runs.load_vae(pretrained.find_model(model)).sample(count, seed=seed, mean=mean).numpy()
+    with atomic_write(output) as path:
+        if output.suffix == ".npy":
+            np.save(path, images)
+        else:
+            PIL.Image.fromarray(image_grid(images).squeeze()).save(path)
+    say(f"{count} samples  {output}")
 
 
-@app.command()
+@app.command(sort_key=4)
 def encode(
     model: ModelArgument,
-    output: Annotated[
-        Path, typer.Option(help="A .npz file, of `mean`, `stddev` and, if known, `label`.")
-    ] = Path("latents.npz"),
-    dataset: DatasetOption = None,
+    /,
+    *,
+    output: Path = Path("latents.npz"),
     split: SplitOption = "test",
-    data_dir: DataDirOption = None,
-    binarization: BinarizationOption = None,
-    batch_size: BatchSizeOption = None,
-    seed: SeedOption = None,
+    options: DataOption = None,
     overwrite: OverwriteOption = False,
 ) -> None:
-    """Encode a split of a data set: the mean and the stddev of q(Z|x) of each image."""
-    start().encode(
-        model,
-        output,
-        split=split,
-        overwrite=overwrite,
-        say=typer.echo,
-        dataset=dataset,
-        data_dir=data_dir,
-        binarization=binarization,
-        batch_size=batch_size,
-        seed=seed,
-    )
+    """Encode a split of a data set: the mean and the stddev of q(Z|x) of each image.
+
+    Args:
+        output: A .npz file for mean, stddev and, where the data set has labels, label.
+    """
+    check_output_file(output, ".npz", overwrite=overwrite)
+    load_tensorflow()
+    import numpy as np
+
+    from tfvae.datasets import describe_dataset
+    from tfvae.training import pretrained, runs, splits
+
+    model = pretrained.find_model(model)
+    vae = runs.load_vae(model)
+    settings = _settings_of(model, **given(options))
+    has_labels = describe_dataset(settings.dataset, settings.data_dir).class_names is not None
+    columns: dict[str, list[np.ndarray]] = {}
+    for batch in splits.load_split(settings, split, shuffle=False, with_labels=has_labels):
+        images, *labels = batch if has_labels else (batch,)
+        posterior = vae.encode(images)
+        row = {"mean": posterior.mean(), "stddev": posterior.stddev()}
+        row |= {"label": labels[0]} if has_labels else {}
+        for name, values in row.items():
+            columns.setdefault(name, []).append(values.numpy())
+    arrays: dict[str, Any] = {name: np.concatenate(rows) for name, rows in columns.items()}
+    with atomic_write(output) as path:
+        np.savez_compressed(path, **arrays)
+    say(f"{len(arrays['mean']):,} images encoded ({', '.join(arrays)})  {output}")
 
 
-@app.command()
+@app.command(sort_key=5)
 def plot(
     model: ModelArgument,
-    output: Annotated[Path, typer.Option(help="The folder for the figures.")] = Path("figures"),
-    dataset: DatasetOption = None,
-    data_dir: DataDirOption = None,
-    binarization: BinarizationOption = None,
-    seed: SeedOption = None,
+    /,
+    *,
+    output: Path = Path("figures"),
+    options: DataOption = None,
     overwrite: OverwriteOption = False,
 ) -> None:
-    """Draw samples, reconstructions, latents and training curves of a model."""
-    start().plot(
-        model,
+    """Draw samples, reconstructions, latents and training curves of a model.
+
+    Args:
+        output: The folder for the figures.
+    """
+    if output.exists() and not output.is_dir():
+        raise InputError(f"the output {output} must be a folder; there is a file")
+    if output.is_dir() and any(output.iterdir()) and not overwrite:
+        raise InputError(
+            f"the folder {output} is not empty: choose another --output, or give --overwrite"
+        )
+    load_tensorflow()
+    from tfvae.training import job, pretrained, runs
+
+    model = pretrained.find_model(model)
+    vae = runs.load_vae(model)
+    history = (model if model.is_dir() else model.parent) / runs.HISTORY
+    for file in job.write_figures(
+        vae,
+        _settings_of(model, **given(options)),
         output,
-        overwrite=overwrite,
-        say=typer.echo,
-        dataset=dataset,
-        data_dir=data_dir,
-        binarization=binarization,
-        seed=seed,
-    )
+        history=runs.read_history(history) if history.is_file() else None,
+    ):
+        say(file)
+
+
+def _settings_of(model: Path, **changes: Any) -> TrainingSettings:
+    """The settings of the run of a model, with those that were given over them."""
+    from tfvae.training import runs
+
+    settings = runs.settings_beside(model)
+    if settings is None and "dataset" not in changes:
+        raise InputError(
+            f"nothing says which images {model} is of: there is no {runs.SETTINGS} beside it. Give "
+            "--dataset"
+        )
+    return (settings or TrainingSettings()).replace(**changes)

@@ -1,64 +1,91 @@
-"""Options that several commands share."""
+"""What several commands have as options."""
 
+import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
-import typer
-import typer.core
+import pydantic
+from cyclopts import Group, Parameter
 
-from tfvae.training.settings import Binarization, Strategy
+from tfvae.common.files import atomic_write
+from tfvae.common.validation import NONE, ValidatedModel
+from tfvae.training import settings
+from tfvae.training.settings import Text, TrainingSettings
 
-
-class SeveralValues(typer.core.TyperCommand):
-    """Lets options that may be repeated take several values at once: `--latent-dims 2 4 8`."""
-
-    def parse_args(self, context, arguments):
-        """Repeats the option before each of its further values."""
-        repeatable = {
-            name
-            for option in self.params
-            if getattr(option, "multiple", False)
-            for name in option.opts
-        }
-        spread, current, values = [], None, 0
-        for argument in arguments:
-            if argument.startswith("--") or argument == "-h":
-                current, values = argument, 0
-            elif current in repeatable:
-                values += 1
-                spread += [current] if values > 1 else []
-            spread.append(argument)
-        return super().parse_args(context, spread)
+# In the order of the help.
+COMMON = Group(settings.COMMON, sort_key=0)
+DEVICES = Group(settings.DEVICES, sort_key=5)
+EVALUATION = Group("Evaluation", sort_key=6)
+_GROUPS = {
+    settings.COMMON: COMMON,
+    settings.DATA: Group(settings.DATA, sort_key=1),
+    settings.NETWORKS: Group(settings.NETWORKS, sort_key=2),
+    settings.OBJECTIVE: Group(settings.OBJECTIVE, sort_key=3),
+    settings.OPTIMIZATION: Group(settings.OPTIMIZATION, sort_key=4),
+    settings.DEVICES: DEVICES,
+}
 
 
+def options_of(model: type[ValidatedModel], *names: str) -> type[pydantic.BaseModel]:
+    """The type of options for settings, which are checked one by one.
+
+    Together they are checked once they are merged with what a file and a recipe have.
+
+    Args:
+        model: The settings, where each is declared.
+        *names: The settings that are options, without headings; all if there are none.
+    """
+    options: dict[str, Any] = {}
+    for name in names or model.model_fields:
+        field = model.model_fields[name]
+        marks: list[Any] = [mark for mark in field.metadata if mark not in _GROUPS]
+        if model.can_be_none(name):
+            marks.append(pydantic.BeforeValidator(_read_none))
+        if isinstance(field.default, bool | tuple):
+            words = " ".join(map(str, field.default or ()))
+            marks.append(Parameter(show_default=words or False))
+        if not names:
+            groups = [_GROUPS[mark] for mark in field.metadata if mark in _GROUPS]
+            marks += [Parameter(group=group) for group in groups]
+        annotation = Annotated[(field.annotation, *marks)] if marks else field.annotation
+        options[name] = annotation, pydantic.Field(field.default, description=field.description)
+    config = pydantic.ConfigDict(allow_inf_nan=False)
+    return pydantic.create_model(model.__name__, __config__=config, **options)
+
+
+def _read_none(word: Any) -> Any:
+    return None if word == NONE else word
+
+
+def given(options: pydantic.BaseModel | None) -> dict[str, Any]:
+    """The settings that options of the command line gave, by name."""
+    return {} if options is None else options.model_dump(exclude_unset=True)
+
+
+class DataOptions(
+    options_of(TrainingSettings, "dataset", "data_dir", "binarization", "batch_size", "seed")  # type: ignore[misc]
+):
+    """Which images a trained model is evaluated on, where they are not those of its training."""
+
+
+WorkerCount = Annotated[int, pydantic.Field(ge=1, le=256)]
+Flag = Annotated[bool, Parameter(negative=(), show_default=False)]
 ModelArgument = Annotated[
-    Path,
-    typer.Argument(help="A .keras file, the folder of a training run, or a pretrained model."),
+    Path, Parameter(help="A .keras file, the folder of a training run, or a pretrained model.")
 ]
-DatasetOption = Annotated[
-    str | None,
-    typer.Option(help="digits, mnist, ...: any TFDS data set with one image a record."),
+DataOption = Annotated[DataOptions | None, Parameter(name="*", show_default=False)]
+SplitOption = Annotated[
+    Text, Parameter(help="The split: train, validation, test, or a TFDS slice of one.")
 ]
-DataDirOption = Annotated[str | None, typer.Option(help="The TFDS data directory.")]
-SplitOption = Annotated[str, typer.Option(help="train, validation, test, or a TFDS slice of one.")]
-BinarizationOption = Annotated[
-    Binarization | None, typer.Option(help="How grey images become binary.")
+DataDirOption = Annotated[
+    Text | None, Parameter(help=TrainingSettings.model_fields["data_dir"].description)
 ]
-BatchSizeOption = Annotated[int | None, typer.Option(help="Images a batch.")]
-StrategyOption = Annotated[
-    Strategy | None,
-    typer.Option(help="The devices: one, all of this machine, or those of TF_CONFIG."),
-]
-SeedOption = Annotated[int | None, typer.Option(help="Of everything random.")]
-NumImportanceSamplesOption = Annotated[
-    int | None,
-    typer.Option(
-        "--num-importance-samples",
-        help="Importance samples an image, for log p(x).",
-        show_default="500, or the recipe's",
-    ),
-]
-JsonOption = Annotated[Path | None, typer.Option("--json", help="Also write the numbers here.")]
-OverwriteOption = Annotated[
-    bool, typer.Option("--overwrite", help="Replace the output where it exists.")
-]
+JsonOption = Annotated[Path | None, Parameter(help="Also write the numbers to this JSON file.")]
+OverwriteOption = Annotated[Flag, Parameter(help="Replace the output where it exists.")]
+
+
+def write_json(file: Path | None, results: dict[str, Any]) -> None:
+    """Writes the numbers of an evaluation, where they are asked for."""
+    if file is not None:
+        with atomic_write(file) as path:
+            path.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")

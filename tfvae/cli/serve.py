@@ -1,83 +1,113 @@
 """Out of Python: `tfvae export`, `tfvae publish` and `tfvae request`."""
 
+import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
-import typer
+from cyclopts import Parameter
+from pydantic import Field
 
-from tfvae.cli.app import app, start
-from tfvae.cli.options import DataDirOption, ModelArgument, OverwriteOption, SeveralValues
+from tfvae.cli.app import app, load_tensorflow, say
+from tfvae.cli.options import DataDirOption, ModelArgument, OverwriteOption
 from tfvae.common.errors import InputError
+from tfvae.training.settings import Count, PositiveNumber, Size, Text
+
+FolderArgument = Annotated[
+    Path, Parameter(help="saved_models/NAME; the version is the next number in it.")
+]
 
 
-@app.command()
+@app.command(sort_key=6)
 def export(
     model: ModelArgument,
-    folder: Annotated[
-        Path, typer.Argument(help="saved_models/NAME; the version is the next number in it.")
-    ],
-    format: Annotated[
-        Literal["saved_model", "onnx", "litert"],
-        typer.Option(help="For TensorFlow Serving, ONNX Runtime or LiteRT."),
-    ] = "saved_model",
-    image_dtype: Annotated[
-        Literal["float32", "int8"], typer.Option(help="Of the images that the server takes.")
-    ] = "float32",
-    num_importance_samples: Annotated[
-        int,
-        typer.Option("--num-importance-samples", help="Importance samples an image, for `score`."),
-    ] = 256,
-    prune: Annotated[
-        int | None, typer.Option(help="Keep this many of the newest versions only.")
-    ] = None,
+    folder: FolderArgument,
+    /,
+    *,
+    format: Literal["saved_model", "onnx", "litert"] = "saved_model",
+    image_dtype: Literal["float32", "int8"] = "float32",
+    num_importance_samples: Size = 256,
+    prune: Count | None = None,
 ) -> None:
-    """Export a model for TensorFlow Serving, or its encoder and decoder for other runtimes."""
-    start().export(
-        model,
-        folder,
-        file_format=format,
-        image_dtype=image_dtype,
-        num_importance_samples=num_importance_samples,
-        prune=prune,
-        say=typer.echo,
-    )
+    """Export a model for TensorFlow Serving, or its encoder and decoder for other runtimes.
+
+    Args:
+        format: For TensorFlow Serving, ONNX Runtime or LiteRT.
+        image_dtype: The type of the images that the server takes.
+        num_importance_samples: The importance samples per image of the signature score.
+        prune: Keep only this many of the newest versions.
+    """
+    load_tensorflow()
+    from tfvae import serving
+    from tfvae.training import pretrained, runs
+
+    vae = runs.load_vae(pretrained.find_model(model))
+    if format == "saved_model":
+        version = serving.export_saved_model(
+            vae,
+            folder,
+            image_dtype=image_dtype,
+            num_importance_samples=num_importance_samples,
+            prune=prune,
+        )
+        say(version)
+        return
+    if folder.is_dir() and any(folder.iterdir()):
+        raise InputError(f"the folder {folder} is not empty: choose another, or empty it")
+    write = serving.export_onnx if format == "onnx" else serving.export_litert
+    for file in write(vae, folder):
+        say(file)
 
 
-@app.command()
+@app.command(sort_key=7)
 def publish(
-    run: Annotated[Path, typer.Argument(help="The folder of a finished training run.")],
-    folder: Annotated[
-        Path, typer.Argument(help="saved_models/NAME: gets the model, a served version, a card.")
-    ],
+    run: Path,
+    folder: FolderArgument,
+    /,
+    *,
     data_dir: DataDirOption = None,
     overwrite: OverwriteOption = False,
 ) -> None:
-    """Publish a finished run: its model, a version for TensorFlow Serving and a card."""
-    start().publish(run, folder, data_dir=data_dir, overwrite=overwrite, say=typer.echo)
+    """Publish a finished run: its model, a version for TensorFlow Serving and a card.
+
+    Args:
+        run: The folder of a finished training run.
+    """
+    load_tensorflow()
+    from tfvae.training import publishing, runs
+
+    card = publishing.publish(run, folder, data_dir=data_dir, overwrite=overwrite)
+    say(f"Model    {folder / runs.MODEL}")
+    say(f"Card     {card}")
 
 
-@app.command(cls=SeveralValues)
+@app.command(sort_key=8)
 def request(
-    signature: Annotated[
-        Literal["encode", "decode", "reconstruct", "sample", "score"],
-        typer.Argument(help="What is asked of the served model."),
-    ],
-    output: Annotated[
-        Path, typer.Option(help="A .npz for all that is answered, a .png for a grid of images.")
-    ],
-    model: Annotated[str, typer.Option(help="The name it is served under.")] = "digits",
-    host: Annotated[str, typer.Option(help="The server.")] = "localhost",
-    port: Annotated[int, typer.Option(help="Its gRPC port.")] = 8500,
-    seed: Annotated[
-        list[int] | None, typer.Option(help="Of each image, for sample and score: --seed 1 2 3.")
-    ] = None,
-    images: Annotated[Path | None, typer.Option(help="A .npy file of images.")] = None,
-    latents: Annotated[Path | None, typer.Option(help="A .npy file of latents.")] = None,
-    timeout: Annotated[float, typer.Option(help="Seconds to wait for an answer.")] = 10.0,
+    signature: Literal["encode", "decode", "reconstruct", "sample", "score"],
+    /,
+    *,
+    output: Path,
+    model: Text = "digits",
+    host: Text = "localhost",
+    port: Annotated[int, Field(ge=1, le=65_535)] = 8500,
+    seed: list[Annotated[int, Field(ge=0, le=2**63 - 1)]] | None = None,
+    images: Path | None = None,
+    latents: Path | None = None,
+    timeout: PositiveNumber = 10.0,
     overwrite: OverwriteOption = False,
-) -> None:
-    """Ask a model that TensorFlow Serving serves; needs no TensorFlow."""
-    # Not by way of `_commands`, which imports TensorFlow.
+) -> int:
+    """Ask a model that TensorFlow Serving serves; needs no TensorFlow.
+
+    Args:
+        signature: What is asked of the served model.
+        output: A .npz for all that is answered, or a .png for a grid of images.
+        model: The name that it is served under.
+        host: The server.
+        port: Its gRPC port.
+        seed: The seed of each image, for sample and score: --seed 1 2 3.
+        images: A .npy file of images.
+        latents: A .npy file of latents.
+        timeout: The seconds to wait for an answer.
+    """
     from tfvae import serving
     from tfvae.serving import requests
 
@@ -87,11 +117,12 @@ def request(
         with serving.Client(host, port, model=model, timeout=timeout) as client:
             answer = client.request(
                 signature,
-                seed=seed or None,
-                images=images and requests.read_array(images),
-                latents=latents and requests.read_array(latents),
+                seed=seed,
+                images=None if images is None else requests.read_array(images),
+                latents=None if latents is None else requests.read_array(latents),
             )
     except serving.ServerError as error:
-        typer.echo(f"tfvae: {error}", err=True)
-        raise typer.Exit(1) from error
-    typer.echo(requests.write_answer(answer, output))
+        print(f"tfvae: {error}", file=sys.stderr)
+        return 1
+    say(requests.write_answer(answer, output))
+    return 0

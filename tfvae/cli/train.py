@@ -1,376 +1,169 @@
-"""`tfvae train`."""
+"""`tfvae train` and `tfvae recipes`."""
 
 import os
 import sys
-from collections.abc import Callable
+import tempfile
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
+from cyclopts import Parameter
 
-from tfvae.cli.app import app, start
+from tfvae.cli.app import app, load_tensorflow, say
 from tfvae.cli.options import (
+    COMMON,
+    DEVICES,
+    EVALUATION,
+    Flag,
     JsonOption,
-    NumImportanceSamplesOption,
-    SeveralValues,
-    StrategyOption,
+    WorkerCount,
+    given,
+    options_of,
+    write_json,
 )
 from tfvae.common.errors import InputError
-from tfvae.common.validation import NONE
-from tfvae.training.settings import (
-    Activation,
-    Binarization,
-    DecoderBias,
-    GradientEstimator,
-    LearningRateSchedule,
-    Network,
-    ObjectiveName,
-    Precision,
-    TrainingSettings,
-)
+from tfvae.common.files import check_output_file
+from tfvae.training import recipes
+from tfvae.training.settings import Count, Text, TrainingSettings
 
 
-def _or_none(number: type) -> Callable[[str], Any]:
-    """A parser of numbers, or of the word that takes away what a recipe sets."""
-
-    def parse(text: str) -> Any:
-        try:
-            return text if text == NONE else number(text)
-        except ValueError as error:
-            kind = "an integer" if number is int else "a number"
-            raise typer.BadParameter(f"must be {kind} or {NONE}; got {text!r}") from error
-
-    return parse
+class TrainOptions(options_of(TrainingSettings)):  # type: ignore[misc]
+    """The settings that are given as options."""
 
 
-# How `--help` groups the options.
-DATA, MODEL, OBJECTIVE, OPTIMIZATION = "Data", "Model", "Objective", "Optimization"
-
-
-@app.command(cls=SeveralValues)
+@app.command(sort_key=1)
 def train(
-    recipe: Annotated[
-        str | None,
-        typer.Option(
-            help="Settings of a model of the literature, see `tfvae recipes`; options go over them."
-        ),
-    ] = None,
-    dataset: Annotated[
-        str | None,
-        typer.Option(
-            rich_help_panel=DATA,
-            help="digits, mnist, ...: any TFDS data set with one image a record.",
-            show_default="digits",
-        ),
-    ] = None,
-    data_dir: Annotated[
-        str | None, typer.Option(rich_help_panel=DATA, help="The TFDS data directory.")
-    ] = None,
-    binarization: Annotated[
-        Binarization | None,
-        typer.Option(
-            rich_help_panel=DATA, help="How grey images become binary.", show_default="dynamic"
-        ),
-    ] = None,
-    num_validation_images: Annotated[
-        int | None,
-        typer.Option(
-            rich_help_panel=DATA,
-            help="How many images at the end of train choose the epoch, where the data set has no "
-            "validation split.",
-            show_default="a tenth",
-        ),
-    ] = None,
-    network: Annotated[
-        Network | None,
-        typer.Option(
-            rich_help_panel=MODEL, help="The kind of encoder and decoder.", show_default="mlp"
-        ),
-    ] = None,
-    latent_dim: Annotated[
-        int | None,
-        typer.Option(
-            rich_help_panel=MODEL, help="The number of latent dimensions.", show_default="32"
-        ),
-    ] = None,
-    hidden: Annotated[
-        list[int] | None,
-        typer.Option(
-            rich_help_panel=MODEL,
-            help="Units of the hidden layers, from the image on; one for a conv or resnet.",
-            show_default="512 512; 256",
-        ),
-    ] = None,
-    filters: Annotated[
-        list[int] | None,
-        typer.Option(
-            rich_help_panel=MODEL,
-            help="Filters of the stages of a conv or resnet, from the image on.",
-            show_default="32 64",
-        ),
-    ] = None,
-    blocks: Annotated[
-        int | None,
-        typer.Option(
-            rich_help_panel=MODEL,
-            help="Residual blocks of each stage of a resnet.",
-            show_default="2",
-        ),
-    ] = None,
-    batch_normalization: Annotated[
-        bool | None,
-        typer.Option(
-            "--batch-normalization",
-            rich_help_panel=MODEL,
-            help="Before each activation of a resnet's blocks.",
-            show_default="no",
-        ),
-    ] = None,
-    activation: Annotated[
-        Activation | None,
-        typer.Option(
-            rich_help_panel=MODEL,
-            help="Of the hidden layers; glu (gated layers) for an mlp only.",
-            show_default="relu; elu for a resnet",
-        ),
-    ] = None,
-    decoder_bias: Annotated[
-        DecoderBias | None,
-        typer.Option(
-            rich_help_panel=MODEL,
-            help="Of the logits at the start; data_mean gives each pixel its mean probability.",
-            show_default="zeros",
-        ),
-    ] = None,
-    initial_model: Annotated[
-        str | None,
-        typer.Option(
-            rich_help_panel=MODEL,
-            help="A .keras file, run or pretrained model, whose weights training starts from.",
-        ),
-    ] = None,
-    precision: Annotated[
-        Precision | None,
-        typer.Option(rich_help_panel=MODEL, help="A Keras dtype policy.", show_default="float32"),
-    ] = None,
-    objective: Annotated[
-        ObjectiveName | None,
-        typer.Option(rich_help_panel=OBJECTIVE, help="What is maximized.", show_default="elbo"),
-    ] = None,
-    num_samples: Annotated[
-        int | None,
-        typer.Option(
-            rich_help_panel=OBJECTIVE,
-            help="Latents that the objective draws in a step.",
-            show_default="1",
-        ),
-    ] = None,
-    num_resampled: Annotated[
-        int | None,
-        typer.Option(
-            parser=_or_none(int),
-            metavar="<int or none>",
-            rich_help_panel=OBJECTIVE,
-            help="Of the latents drawn, those that iwae's gradient passes through.",
-            show_default="all",
-        ),
-    ] = None,
-    gradient_estimator: Annotated[
-        GradientEstimator | None,
-        typer.Option(
-            rich_help_panel=OBJECTIVE,
-            help="How iwae estimates the encoder's gradient.",
-            show_default="reparameterized",
-        ),
-    ] = None,
-    beta: Annotated[
-        float | None,
-        typer.Option(rich_help_panel=OBJECTIVE, help="The weight of the KL.", show_default="1"),
-    ] = None,
-    warmup_epochs: Annotated[
-        int | None,
-        typer.Option(
-            rich_help_panel=OBJECTIVE,
-            help="First epochs in which that weight rises from 0.",
-            show_default="0",
-        ),
-    ] = None,
-    free_bits: Annotated[
-        float | None,
-        typer.Option(
-            rich_help_panel=OBJECTIVE,
-            help="Nats that the KL of each latent has free.",
-            show_default="0",
-        ),
-    ] = None,
-    learning_rate: Annotated[
-        float | None,
-        typer.Option(
-            rich_help_panel=OPTIMIZATION, help="Of Adam, at the start.", show_default="0.001"
-        ),
-    ] = None,
-    learning_rate_schedule: Annotated[
-        LearningRateSchedule | None,
-        typer.Option(
-            rich_help_panel=OPTIMIZATION,
-            metavar="<schedule>",
-            help="cosine to 0, constant, or piecewise down to a tenth.",
-            show_default="cosine",
-        ),
-    ] = None,
-    gradient_clipping: Annotated[
-        float | None,
-        typer.Option(
-            parser=_or_none(float),
-            metavar="<float or none>",
-            rich_help_panel=OPTIMIZATION,
-            help="The greatest norm of the gradient.",
-            show_default="none",
-        ),
-    ] = None,
-    weight_decay: Annotated[
-        float | None,
-        typer.Option(
-            parser=_or_none(float),
-            metavar="<float or none>",
-            rich_help_panel=OPTIMIZATION,
-            help="The part by which weights shrink in a step, times the learning rate.",
-            show_default="none",
-        ),
-    ] = None,
-    average_weights: Annotated[
-        float | None,
-        typer.Option(
-            parser=_or_none(float),
-            metavar="<float or none>",
-            rich_help_panel=OPTIMIZATION,
-            help="Validate and keep a moving average of the weights, of this momentum (0.999).",
-            show_default="off",
-        ),
-    ] = None,
-    batch_size: Annotated[
-        int | None, typer.Option(rich_help_panel=DATA, help="Images a step.", show_default="128")
-    ] = None,
-    epochs: Annotated[
-        int | None,
-        typer.Option(
-            rich_help_panel=OPTIMIZATION,
-            help="Passes over the training images.",
-            show_default="as many as make 40,000 steps, from 50 to 200",
-        ),
-    ] = None,
-    patience: Annotated[
-        int | None,
-        typer.Option(
-            rich_help_panel=OPTIMIZATION,
-            help="Epochs without a better validation objective until training stops.",
-            show_default="a tenth of the epochs, at least 10",
-        ),
-    ] = None,
-    seed: Annotated[
-        int | None, typer.Option(help="Of everything random.", show_default="0")
-    ] = None,
-    config: Annotated[
-        Path | None,
-        typer.Option(help="A TOML or JSON file of the settings above; options go over it."),
-    ] = None,
-    strategy: StrategyOption = None,
-    local_workers: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            help="Try multi_worker on this machine: start so many workers, which share its cores.",
-            show_default=False,
-        ),
-    ] = None,
-    resume: Annotated[
-        Path | None,
-        typer.Option(help="The folder of a run that was killed: goes on with it."),
-    ] = None,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            help="The folder of the run, new or empty.", show_default="runs/DATASET-NUMBER"
-        ),
-    ] = None,
-    split: Annotated[
-        str | None,
-        typer.Option(
-            help="Whose images the numbers and figures at the end are of: validation, where "
-            "settings are still to be chosen.",
-            show_default="test",
-        ),
-    ] = None,
-    num_importance_samples: NumImportanceSamplesOption = None,
-    json: JsonOption = None,
-    tensorboard: Annotated[
-        bool, typer.Option("--tensorboard", help="Write summaries for TensorBoard.")
-    ] = False,
-) -> None:
+    *,
+    options: Annotated[TrainOptions | None, Parameter(name="*")] = None,
+    config: Annotated[Path | None, Parameter(group=COMMON)] = None,
+    output: Annotated[Path | None, Parameter(group=COMMON)] = None,
+    resume: Annotated[Path | None, Parameter(group=COMMON)] = None,
+    local_workers: Annotated[WorkerCount | None, Parameter(group=DEVICES)] = None,
+    split: Annotated[Text | None, Parameter(group=EVALUATION)] = None,
+    num_importance_samples: Annotated[Count | None, Parameter(group=EVALUATION)] = None,
+    json: Annotated[JsonOption, Parameter(group=EVALUATION)] = None,
+    tensorboard: Annotated[Flag, Parameter(group=EVALUATION)] = False,
+) -> int | None:
     """Train a model, evaluate it on held-out images, draw and export it.
 
     Without options: on the embedded handwritten digits, in a minute or two.
+
+    Args:
+        options: The settings.
+        config: A TOML or JSON file of settings; options go over it.
+        output: The folder of the run, new or empty; if none, the next free runs/DATASET-NUMBER.
+        resume: The folder of a run that was killed, to go on with it.
+        local_workers: Try multi_worker on this machine: start so many workers, which share its
+            cores.
+        split: Whose images the numbers and figures at the end are of; validation where settings
+            are still to be chosen; if none, test.
+        num_importance_samples: The importance samples per image for log p(x); if none, 500, or
+            those of the recipe.
+        tensorboard: Write summaries for TensorBoard.
     """
-    given = dict(
-        recipe=recipe,
-        dataset=dataset,
-        data_dir=data_dir,
-        binarization=binarization,
-        num_validation_images=num_validation_images,
-        network=network,
-        latent_dim=latent_dim,
-        hidden=hidden or None,
-        filters=filters or None,
-        blocks=blocks,
-        batch_normalization=batch_normalization,
-        activation=activation,
-        decoder_bias=decoder_bias,
-        initial_model=initial_model,
-        precision=precision,
-        objective=objective,
-        num_samples=num_samples,
-        num_resampled=num_resampled,
-        gradient_estimator=gradient_estimator,
-        beta=beta,
-        warmup_epochs=warmup_epochs,
-        free_bits=free_bits,
-        learning_rate=learning_rate,
-        learning_rate_schedule=learning_rate_schedule,
-        gradient_clipping=gradient_clipping,
-        weight_decay=weight_decay,
-        average_weights=average_weights,
-        batch_size=batch_size,
-        epochs=epochs,
-        patience=patience,
-        seed=seed,
-        strategy=strategy,
-    )
-    given = {name: value for name, value in given.items() if value is not None}
     if resume is not None and config is None:
-        settings = TrainingSettings.of_run(resume / "settings.json", **given)
+        settings = TrainingSettings.of_run(resume / "settings.json", **given(options))
     else:
-        settings = TrainingSettings.merged(config, **given)
+        settings = TrainingSettings.merged(config, **given(options))
     # The workers get the same command, and a TF_CONFIG.
     if local_workers is not None and "TF_CONFIG" not in os.environ:
-        _run_local_workers(settings, local_workers)
-    commands = start(settings.strategy)
-    commands.train(
-        settings,
-        output,
-        resume=resume,
-        split=split,
-        num_importance_samples=num_importance_samples,
-        with_tensorboard=tensorboard,
-        json_file=json,
-        say=typer.echo,
-    )
+        return _run_local_workers(settings, local_workers)
+    check_output_file(json)
+    load_tensorflow(settings.strategy)
+    from tfvae.training import job, runs, strategies
+
+    evaluation = runs.Evaluation()
+    if resume is not None:
+        if output is not None:
+            raise InputError("a resumed run stays in its folder: leave --output out")
+        _check_same_run(settings, *runs.unfinished_folder(resume))
+        evaluation = runs.read_evaluation(resume)
+    strategy = strategies.get(settings.strategy)
+    arguments: dict[str, Any] = {
+        "strategy": strategy,
+        "split": split or evaluation.split,
+        "num_importance_samples": num_importance_samples or evaluation.num_importance_samples,
+        "with_tensorboard": tensorboard,
+        "backups": None if resume is None else resume / runs.BACKUP,
+    }
+    if not strategies.is_chief(strategy):
+        # What the chief writes is all there is to keep.
+        with tempfile.TemporaryDirectory(prefix="tfvae-worker-") as folder:
+            job.train(settings, Path(folder), say=lambda line: None, **arguments)
+            strategies.wait_for_all(strategy)
+        return None
+    if resume is not None:
+        folder = resume
+        runs.remove_half_written(folder)
+    else:
+        folder = runs.new_folder(output, settings.recipe or settings.dataset)
+    try:
+        run = job.train(settings, folder, say=say, **arguments)
+        strategies.wait_for_all(strategy)
+    except BaseException:
+        # Before anything was learned, nothing stays that would be in the way of the next try.
+        if not (folder / runs.MODEL).exists() and not (folder / runs.BACKUP).exists():
+            runs.remove_unfinished(folder)
+        raise
+    if run is None:
+        return None
+    say(job.describe_results(run.results))
+    write_json(json, run.results)
+    say(f"Model    {folder / runs.MODEL}")
+    say(f"Figures  {', '.join(map(str, run.figures)) or 'none: only 1 or 3 channels can be drawn'}")
+    say(f"Export   {run.saved_model}")
+    if tensorboard:
+        say(f"Curves   tensorboard --logdir {folder / runs.TENSORBOARD}")
+    return None
 
 
-def _run_local_workers(settings: TrainingSettings, count: int) -> None:
-    """Runs this very command in several processes, and exits as they do."""
-    from tfvae.training import local_workers as workers
+def _run_local_workers(settings: TrainingSettings, count: int) -> int:
+    """Runs this very command in several processes, and ends as they do."""
+    from tfvae.training.local_workers import run_local_workers
 
     if settings.strategy != "multi_worker":
         raise InputError(f"--local-workers is for --strategy multi_worker; got {settings.strategy}")
-    command = [sys.executable, "-m", "tfvae.cli", *sys.argv[1:]]
-    raise typer.Exit(workers.run_local_workers(command, count))
+    return run_local_workers([sys.executable, "-m", "tfvae.cli", *sys.argv[1:]], count)
+
+
+def _check_same_run(settings: TrainingSettings, folder: Path, recorded: TrainingSettings) -> None:
+    """Checks that what is resumed is what was begun, if perhaps on other devices."""
+    different = [
+        f"{name} is {there!r} there and {getattr(settings, name)!r} here"
+        for name, there in recorded
+        if name not in ("strategy", "data_dir") and getattr(settings, name) != there
+    ]
+    if different:
+        raise InputError(
+            f"the run in {folder} is another one: {', '.join(different)}. Leave these out to "
+            "resume it, or leave --resume out for a new run"
+        )
+
+
+@app.command(name="recipes", sort_key=10)
+def list_recipes() -> None:
+    """List the recipes of `tfvae train --recipe`, with the published numbers and ours."""
+    say("-log p(x) of the test images, in nats per image, mean ± standard error:\n")
+    for name in recipes.names():
+        recipe = recipes.load(name)
+        paper = recipe.paper
+        ours = [_describe_result(result, recipe) for result in recipe.ours]
+        place = f"arXiv:{paper.arxiv}, " if paper.arxiv else ""
+        doubt = "" if paper.is_checked else "; quoted from memory, not read in the paper"
+        say(f"{name}: {recipe.summary}")
+        say(f"  published  {paper.negative_log_likelihood:.2f} ({paper.estimator}{doubt})")
+        say(f"  ours       {', '.join(ours) or 'not measured'}")
+        say(f"  {paper.authors} {paper.year}, {place}{paper.table}\n")
+    say("Run one with `tfvae train --recipe NAME`.")
+
+
+def _describe_result(result: recipes.Result, recipe: recipes.Recipe) -> str:
+    cores = f" on {result.num_cores} cores" if result.num_cores > 1 else ""
+    details = [
+        f"seed {result.seed}",
+        f"{result.seconds / 60:.0f} min{cores}",
+        f"{result.num_importance_samples or recipe.num_importance_samples:,} samples",
+    ]
+    if result.as_published is not None:
+        details.append(f"{result.as_published:.2f} from as many as the published")
+    number = f"{result.negative_log_likelihood:.2f} ± {result.standard_error:.2f}"
+    return f"{number} ({', '.join(details)})"

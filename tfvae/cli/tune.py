@@ -3,154 +3,77 @@
 from pathlib import Path
 from typing import Annotated
 
-import typer
+import rich
+from cyclopts import Group, Parameter
 
-from tfvae.cli.app import app, start
-from tfvae.cli.options import (
-    BinarizationOption,
-    DataDirOption,
-    DatasetOption,
-    SeedOption,
-    SeveralValues,
-    StrategyOption,
-)
-from tfvae.training.settings import Network, Precision, TrainingSettings
-from tfvae.tuning.search_settings import (
-    SearchAlgorithm,
-    SearchObjective,
-    SearchSettings,
-    SearchSpace,
-)
+from tfvae.cli.app import app, load_tensorflow, say
+from tfvae.cli.options import Flag, WorkerCount, given, options_of
+from tfvae.training.settings import TrainingSettings
+from tfvae.tuning.search_settings import SearchSettings, SearchSpace
+
+SEARCHED = Group("Searched", sort_key=1)
+SEARCH = Group("Search", sort_key=2)
+SETTINGS = Group("Where nothing is searched", sort_key=3)
 
 
-def _searched(help_text: str):
-    return typer.Option(help=help_text, rich_help_panel="Searched")
+class SpaceOptions(options_of(SearchSpace)):  # type: ignore[misc]
+    """The values to choose from."""
 
 
-@app.command(cls=SeveralValues)
+class SearchOptions(options_of(SearchSettings)):  # type: ignore[misc]
+    """How the search goes about it."""
+
+
+class TuneOptions(
+    options_of(  # type: ignore[misc]
+        TrainingSettings,
+        *("dataset", "data_dir", "binarization", "network", "precision"),
+        *("epochs", "patience", "seed", "strategy"),
+    )
+):
+    """The settings of the training where nothing is searched."""
+
+
+@app.command(sort_key=9)
 def tune(
-    dataset: DatasetOption = None,
-    data_dir: DataDirOption = None,
-    latent_dims: Annotated[
-        list[int] | None, _searched("The latent sizes: 2 4 8 16 32 64 if nothing is given.")
-    ] = None,
-    latent_range: Annotated[
-        tuple[int, int] | None, _searched("The smallest and the largest latent size, instead.")
-    ] = None,
-    networks: Annotated[
-        list[str] | None, _searched("Kinds of encoder and decoder: mlp, conv, resnet.")
-    ] = None,
-    widths: Annotated[
-        list[int] | None, _searched("Units of the hidden layers; 512 is that of train.")
-    ] = None,
-    depths: Annotated[list[int] | None, _searched("Hidden layers; 2 is that of train.")] = None,
-    learning_rates: Annotated[list[float] | None, _searched("At the start.")] = None,
-    batch_sizes: Annotated[list[int] | None, _searched("Images a step.")] = None,
-    betas: Annotated[list[float] | None, _searched("Weights of the KL.")] = None,
-    warmups: Annotated[
-        list[int] | None, _searched("First epochs in which that weight rises from 0.")
-    ] = None,
-    algorithm: Annotated[SearchAlgorithm, typer.Option(help="KerasTuner's.")] = "GridSearch",
-    objective: Annotated[
-        SearchObjective,
-        typer.Option(help="Of the validation images: the ELBO, or log p(x) by importance samples."),
-    ] = "val_elbo",
-    max_trials: Annotated[
-        int | None,
-        typer.Option(help="The most trials.", show_default="10; the whole of a grid"),
-    ] = None,
-    executions: Annotated[
-        int, typer.Option(help="How often each model is trained, from seeds of its own.")
-    ] = 1,
-    workers: Annotated[
-        int | None,
-        typer.Option(
-            help="Search in this many processes on this machine, which share its processors.",
-            show_default="this one alone",
-        ),
-    ] = None,
-    binarization: BinarizationOption = None,
-    network: Annotated[
-        Network | None, typer.Option(help="Where it is not searched.", show_default="mlp")
-    ] = None,
-    precision: Annotated[
-        Precision | None, typer.Option(help="A Keras dtype policy.", show_default="float32")
-    ] = None,
-    epochs: Annotated[
-        int | None,
-        typer.Option(help="The most of a trial.", show_default="as train has them"),
-    ] = None,
-    patience: Annotated[
-        int | None,
-        typer.Option(
-            help="Epochs without a better validation ELBO until a trial stops.",
-            show_default="a tenth of the epochs, at least 10",
-        ),
-    ] = None,
-    seed: SeedOption = None,
-    strategy: StrategyOption = None,
-    config: Annotated[
-        Path | None,
-        typer.Option(help="A TOML or JSON file of the settings of train; options go over it."),
-    ] = None,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            help="The folder of the search; one that was cut off there goes on.",
-            show_default="runs/tune-DATASET",
-        ),
-    ] = None,
-    num_importance_samples: Annotated[
-        int, typer.Option(help="Importance samples an image, for log p(x).")
-    ] = 100,
-    export: Annotated[
-        bool, typer.Option("--export", help="Export the chosen model for TensorFlow Serving.")
-    ] = False,
+    *,
+    space: Annotated[SpaceOptions | None, Parameter(name="*", group=SEARCHED)] = None,
+    search: Annotated[SearchOptions | None, Parameter(name="*", group=SEARCH)] = None,
+    workers: Annotated[WorkerCount | None, Parameter(group=SEARCH)] = None,
+    output: Annotated[Path | None, Parameter(group=SEARCH)] = None,
+    export: Annotated[Flag, Parameter(group=SEARCH)] = False,
+    options: Annotated[TuneOptions | None, Parameter(name="*", group=SETTINGS)] = None,
+    config: Annotated[Path | None, Parameter(group=SETTINGS)] = None,
 ) -> None:
     """Find the latent size: train models of several, compare them, and say which to take.
 
     Started again with the same output, it goes on where it was. Over several machines: set
     KerasTuner's KERASTUNER_TUNER_ID (chief, or a name for each worker), KERASTUNER_ORACLE_IP and
     KERASTUNER_ORACLE_PORT, and start the same command on each.
+
+    Args:
+        workers: Search in so many processes on this machine, which share its processors.
+        output: The folder of the search, where one that was cut off goes on; if none,
+            runs/tune-DATASET.
+        export: Export the chosen model for TensorFlow Serving.
+        config: A TOML or JSON file of the settings of train; options go over it.
     """
-    given = dict(
-        dataset=dataset,
-        data_dir=data_dir,
-        binarization=binarization,
-        network=network,
-        precision=precision,
-        epochs=epochs,
-        patience=patience,
-        seed=seed,
-        strategy=strategy,
-    )
-    given = {name: value for name, value in given.items() if value is not None}
-    settings = TrainingSettings.merged(config, **given)
-    values = dict(
-        latent_dims=latent_dims,
-        latent_range=latent_range,
-        networks=networks,
-        widths=widths,
-        depths=depths,
-        learning_rates=learning_rates,
-        batch_sizes=batch_sizes,
-        betas=betas,
-        warmups=warmups,
-    )
-    space = SearchSpace(**{name: value for name, value in values.items() if value})
-    search = SearchSettings(
-        algorithm=algorithm,
-        objective=objective,
-        max_trials=max_trials,
-        executions=executions,
-        num_importance_samples=num_importance_samples,
-    )
-    start().tune(
-        settings,
-        space,
-        search,
-        output,
-        num_workers=workers,
-        with_export=export,
-        say=typer.echo,
-    )
+    settings = TrainingSettings.merged(config, **given(options))
+    values, method = SearchSpace(**given(space)), SearchSettings(**given(search))
+    load_tensorflow(settings.strategy)
+    from tfvae import serving, tuning
+    from tfvae.training import runs
+
+    folder = output or Path("runs", f"tune-{settings.dataset.replace('/', '-')}")
+    result = tuning.search_dataset(settings, values, method, folder=folder, num_workers=workers)
+    if result is None:
+        return
+    rich.print(result)
+    say(result.reason)
+    say(f"Table    {result.table}")
+    say(f"Figure   {result.figure}")
+    say(f"Model    {folder / runs.MODEL}")
+    if export:
+        saved_model = serving.export_saved_model(runs.load_vae(folder), folder / "saved_model")
+        say(f"Export   {saved_model}")
+    say(f"HParams  tensorboard --logdir {folder / runs.TENSORBOARD}")

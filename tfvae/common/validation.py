@@ -48,7 +48,7 @@ class ValidatedModel(pydantic.BaseModel):
     @pydantic.field_validator("*", mode="before")
     @classmethod
     def _understand_none(cls, value: Any, info: pydantic.ValidationInfo) -> Any:
-        return None if value == NONE and cls.can_be_none(info.field_name) else value
+        return None if value == NONE and cls.can_be_none(f"{info.field_name}") else value
 
     @classmethod
     def can_be_none(cls, name: str) -> bool:
@@ -79,25 +79,34 @@ def _explain(model, error, values):
         return f"{name!r} is not known: {suggestion(name, list(model.model_fields))}"
     if first["type"] == "missing":
         return f"{name} is missing"
-    properties = model.model_json_schema()["properties"]
-    return f"{name} must be {_expected(properties[name])}; got {short_repr(values[name])}"
+    schema = model.model_json_schema()["properties"][name]
+    return f"{name} must be {_describe(schema)}; got {short_repr(values[name])}"
 
 
-def _expected(schema, plural=False):
-    """What a value must be, by its JSON schema, in words."""
+def expected(annotation: Any) -> str:
+    """What a value of a type must be, in words."""
+    return _describe(pydantic.TypeAdapter(annotation).json_schema())
+
+
+def _describe(schema, plural=False):
+    """What a value must be by its JSON schema."""
     if "anyOf" in schema:
-        return ", or ".join(_expected(each, plural) for each in schema["anyOf"])
+        return ", or ".join(_describe(each, plural) for each in schema["anyOf"])
     if "enum" in schema:
         return f"one of {', '.join(schema['enum'])}"
     if schema["type"] == "array":
         items = schema.get("items") or schema["prefixItems"][0]
         count = f"{schema['maxItems']}" if "maxItems" in schema else "a list of"
-        return f"{count} {_expected(items, plural=True)}"
-    high = "to" if "minimum" in schema else "and at most"
-    words = {"minimum": "from", "exclusiveMinimum": "above"}
-    words |= {"maximum": high, "exclusiveMaximum": "and below"}
-    bounds = [f"{word} {schema[name]:,.12g}" for name, word in words.items() if name in schema]
+        return f"{count} {_describe(items, plural=True)}"
+    if schema.get("format") == "path":
+        return "a path"
     kind = _KINDS[schema["type"]][plural]
     if "pattern" in schema:
         kind = f"{kind} of at least a character, and without null characters"
-    return f"{kind} {' '.join(bounds)}".strip()
+    words = {"minimum": "from", "exclusiveMinimum": "above"}
+    words |= {"maximum": "to" if "minimum" in schema else "and at most"}
+    words |= {"exclusiveMaximum": "and below"}
+    bounds = {word: schema[name] for name, word in words.items() if name in schema}
+    # 1e9 is 1,000,000,000.
+    rounded = {word: int(bound) if bound == int(bound) else bound for word, bound in bounds.items()}
+    return " ".join([kind, *(f"{word} {bound:,}" for word, bound in rounded.items())])

@@ -17,13 +17,6 @@ PICTURES = ("reconstructions", "samples", "training_curves")
 
 # Of the machine that trained a model, not of the model.
 _SETTINGS_OF_A_MACHINE = ("data_dir", "strategy")
-_OPTIONS_WITH_NONE = (
-    "initial_model",
-    "num_resampled",
-    "gradient_clipping",
-    "weight_decay",
-    "average_weights",
-)
 
 
 def publish(
@@ -89,23 +82,17 @@ def publish(
 
 
 def command_of(settings: TrainingSettings, num_importance_samples: int) -> str:
-    """The command that trains again with the same settings and as many importance samples.
-
-    It names the recipe of the settings, unless they leave something out that the recipe has by now
-    and no option can take away.
-    """
+    """The command that trains again with the same settings and as many importance samples."""
     usual = TrainingSettings.merged(recipe=settings.recipe).replace(recipe=None)
     words = ["tfvae", "train"]
     for name, value in settings:
         if value == getattr(usual, name) or name in _SETTINGS_OF_A_MACHINE:
             continue
-        if value is None and name in _OPTIONS_WITH_NONE:
-            value = NONE
-        if value is None or value is False:
-            return command_of(settings.replace(recipe=None), num_importance_samples)
-        words.append(f"--{name.replace('_', '-')}")
+        option = name.replace("_", "-")
+        words.append(f"--no-{option}" if value is False else f"--{option}")
         if not isinstance(value, bool):
-            words += map(str, value) if isinstance(value, tuple) else [str(value)]
+            values = value if isinstance(value, tuple) else (NONE if value is None else value,)
+            words += map(str, values)
     if num_importance_samples != settings.num_importance_samples:
         words += ["--num-importance-samples", str(num_importance_samples)]
     return shlex.join(words)

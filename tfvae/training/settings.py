@@ -35,6 +35,10 @@ PositiveNumber = Annotated[float, Field(gt=0, le=1e9)]
 # Lists of a file become tuples.
 Sizes = Annotated[tuple[Size, ...], Field(strict=False, min_length=1)]
 
+# The headings under which the settings are listed.
+COMMON, DATA, NETWORKS = "Common options", "Data", "Networks"
+OBJECTIVE, OPTIMIZATION, DEVICES = "Objective", "Optimization", "Devices"
+
 NUM_IMPORTANCE_SAMPLES = 500
 """Importance samples per image for log p(x) of the held-out images, where no recipe says more."""
 
@@ -50,83 +54,84 @@ class TrainingSettings(ValidatedModel):
         Burda et al. Importance Weighted Autoencoders. 2015. arXiv:1509.00519 (`piecewise`).
     """
 
-    recipe: Text | None = None
+    recipe: Annotated[Text | None, COMMON] = None
     """The settings of a model of the literature (see `tfvae recipes`), under those given here."""
-    dataset: Text = "digits"
+    dataset: Annotated[Text, COMMON] = "digits"
     """The images: digits, mnist, or any TFDS data set with one image per record."""
-    data_dir: Text | None = None
-    """The TFDS data directory, where it is not TFDS's own."""
-    binarization: Binarization = "dynamic"
-    """How gray images become binary: sampled in each epoch, sampled once, at a half, not at all."""
-    num_validation_images: Count | None = None
-    """How many images at the end of the train split choose the epoch, where the data set has no
-    validation split; a tenth of them if none."""
-    network: Network = "mlp"
+    network: Annotated[Network, COMMON] = "mlp"
     """The kind of encoder and decoder."""
-    latent_dim: Size = 32
+    latent_dim: Annotated[Size, COMMON] = 32
     """The number of latent dimensions."""
-    hidden: Sizes | None = None
-    """The units of each hidden layer of an mlp, from the image on, or of the one dense layer of a
-    conv or resnet; if none, 512 512 or 256."""
-    filters: Sizes | None = None
-    """The filters of each convolution of a conv, or of each stage of a resnet, from the image on;
-    32 64 if none."""
-    blocks: Size | None = None
-    """The residual blocks of each stage of a resnet; 2 if none."""
-    batch_normalization: bool = False
-    """Normalize batches before each activation of a resnet's blocks."""
-    activation: Activation | None = None
-    """The activation of the hidden layers, where glu (gated layers) is for an mlp; if none, relu,
-    or elu for a resnet."""
-    decoder_bias: DecoderBias = "zeros"
-    """The first bias of the decoder's logits: data_mean gives each pixel the mean of the training
-    images as its probability."""
-    initial_model: Text | None = None
-    """A .keras file, the folder of a run, or the name of a pretrained model of the same networks,
-    whose weights training starts from."""
-    precision: Precision = "float32"
-    """The Keras dtype policy of the networks."""
-    objective: ObjectiveName = "elbo"
+    objective: Annotated[ObjectiveName, COMMON] = "elbo"
     """What is maximized: the ELBO, or the importance-weighted ELBO."""
-    num_samples: Size = 1
-    """How many latents per image the objective draws in a step."""
-    num_resampled: Size | None = None
-    """How many of these latents the gradient of iwae passes through, chosen by their importance
-    weights; all of them if none."""
-    gradient_estimator: GradientEstimator = "reparameterized"
-    """How the gradient of the encoder is estimated; score_function is for elbo,
-    doubly_reparameterized for iwae."""
-    beta: NonnegativeNumber = 1.0
-    """The weight of the KL."""
-    warmup_epochs: Annotated[int, Field(ge=0, le=1_000_000_000)] = 0
-    """The first epochs, in which the weight of the KL rises from 0."""
-    free_bits: NonnegativeNumber = 0.0
-    """The nats that the KL of each latent dimension has free."""
-    learning_rate: PositiveNumber = 1e-3
-    """The learning rate of Adam at the start."""
-    learning_rate_schedule: LearningRateSchedule = "cosine"
-    """How the learning rate goes on: cosine to 0, constant, or piecewise in eight stages, each
-    three times as long as the one before, down to a tenth."""
-    gradient_clipping: PositiveNumber | None = None
-    """The largest norm of the whole gradient."""
-    weight_decay: PositiveNumber | None = None
-    """The part of each weight but the biases that a step takes off, times the learning rate."""
-    average_weights: Annotated[float, Field(gt=0, lt=1)] | None = None
-    """The momentum, such as 0.999, of the moving average of the weights that is validated and
-    kept."""
-    strategy: Strategy = "auto"
-    """The devices that share the images of a step: one, all of this machine, or those of the
-    machines in TF_CONFIG."""
-    batch_size: Size = 128
-    """The images per step, of all devices together."""
-    epochs: Count | None = None
+    epochs: Annotated[Count | None, COMMON] = None
     """The passes over the training images; if none, as many as make about 40,000 steps, but from
     50 to 200."""
-    patience: Count | None = None
+    seed: Annotated[Seed, COMMON] = 0
+    """The seed of everything random."""
+    data_dir: Annotated[Text | None, DATA] = None
+    """The TFDS data directory, where it is not TFDS's own."""
+    binarization: Annotated[Binarization, DATA] = "dynamic"
+    """How gray images become binary: sampled anew in each epoch, sampled once, by a threshold of
+    one half, or not at all."""
+    num_validation_images: Annotated[Count | None, DATA] = None
+    """How many images at the end of the train split choose the epoch, where the data set has no
+    validation split; a tenth of them if none."""
+    batch_size: Annotated[Size, DATA] = 128
+    """The images per step, of all devices together."""
+    hidden: Annotated[Sizes | None, NETWORKS] = None
+    """The units of each hidden layer of an mlp, from the image on, or of the one dense layer of a
+    conv or resnet; if none, 512 512 or 256."""
+    filters: Annotated[Sizes | None, NETWORKS] = None
+    """The filters of each convolution of a conv, or of each stage of a resnet, from the image on;
+    32 64 if none."""
+    blocks: Annotated[Size | None, NETWORKS] = None
+    """The residual blocks of each stage of a resnet; 2 if none."""
+    batch_normalization: Annotated[bool, NETWORKS] = False
+    """Normalize batches before each activation of a resnet's blocks."""
+    activation: Annotated[Activation | None, NETWORKS] = None
+    """The activation of the hidden layers, where glu (gated layers) is for an mlp; if none, relu,
+    or elu for a resnet."""
+    decoder_bias: Annotated[DecoderBias, NETWORKS] = "zeros"
+    """The first bias of the decoder's logits: data_mean gives each pixel the mean of the training
+    images as its probability."""
+    initial_model: Annotated[Text | None, NETWORKS] = None
+    """A .keras file, the folder of a run, or the name of a pretrained model of the same networks,
+    whose weights training starts from."""
+    precision: Annotated[Precision, NETWORKS] = "float32"
+    """The Keras dtype policy of the networks."""
+    num_samples: Annotated[Size, OBJECTIVE] = 1
+    """How many latents per image the objective draws in a step."""
+    num_resampled: Annotated[Size | None, OBJECTIVE] = None
+    """How many of these latents the gradient of iwae passes through, chosen by their importance
+    weights; all of them if none."""
+    gradient_estimator: Annotated[GradientEstimator, OBJECTIVE] = "reparameterized"
+    """How the gradient of the encoder is estimated; score_function is for elbo,
+    doubly_reparameterized for iwae."""
+    beta: Annotated[NonnegativeNumber, OBJECTIVE] = 1.0
+    """The weight of the KL."""
+    warmup_epochs: Annotated[Annotated[int, Field(ge=0, le=1_000_000_000)], OBJECTIVE] = 0
+    """The first epochs, in which the weight of the KL rises from 0."""
+    free_bits: Annotated[NonnegativeNumber, OBJECTIVE] = 0.0
+    """The nats that the KL of each latent dimension has free."""
+    learning_rate: Annotated[PositiveNumber, OPTIMIZATION] = 1e-3
+    """The learning rate of Adam at the start."""
+    learning_rate_schedule: Annotated[LearningRateSchedule, OPTIMIZATION] = "cosine"
+    """How the learning rate goes on: cosine to 0, constant, or piecewise in eight stages, each
+    three times as long as the one before, down to a tenth."""
+    gradient_clipping: Annotated[PositiveNumber | None, OPTIMIZATION] = None
+    """The largest norm of the whole gradient."""
+    weight_decay: Annotated[PositiveNumber | None, OPTIMIZATION] = None
+    """The part of each weight but the biases that a step takes off, times the learning rate."""
+    average_weights: Annotated[Annotated[float, Field(gt=0, lt=1)] | None, OPTIMIZATION] = None
+    """The momentum, such as 0.999, of the moving average of the weights that is validated and
+    kept."""
+    patience: Annotated[Count | None, OPTIMIZATION] = None
     """After how many epochs without a better objective on the validation images training stops; if
     none, a tenth of the epochs, but at least 10."""
-    seed: Seed = 0
-    """The seed of everything random."""
+    strategy: Annotated[Strategy, DEVICES] = "auto"
+    """The devices that share the images of a step: one, all of this machine, or those of the
+    machines in TF_CONFIG."""
 
     @model_validator(mode="after")
     def _check_network(self) -> Self:
