@@ -41,9 +41,10 @@ def options_of(model: type[ValidatedModel], *names: str) -> type[pydantic.BaseMo
         marks: list[Any] = [mark for mark in field.metadata if mark not in _GROUPS]
         if model.can_be_none(name):
             marks.append(pydantic.BeforeValidator(_read_none))
-        if isinstance(field.default, bool | tuple):
-            words = " ".join(map(str, field.default or ()))
-            marks.append(Parameter(show_default=words or False))
+        if field.default is False:
+            marks.append(Parameter(show_default=False))
+        elif isinstance(field.default, tuple):
+            marks.append(Parameter(show_default=" ".join(map(str, field.default)) or False))
         if not names:
             groups = [_GROUPS[mark] for mark in field.metadata if mark in _GROUPS]
             marks += [Parameter(group=group) for group in groups]

@@ -226,9 +226,10 @@ class TrainingSettings(ValidatedModel):
         """
         of_file = {} if file is None else _read(Path(file))
         recipe = {**of_file, **given}.get("recipe")
+        of_recipe = {}
         # What is no name of a recipe is refused with the other settings.
-        named = isinstance(recipe, str) and recipe != NONE
-        of_recipe = recipes.load(recipe).settings if named else {}
+        if isinstance(recipe, str) and recipe != NONE:
+            of_recipe = recipes.load(recipe).settings
         return cls._of_layers({f"the recipe {recipe}": of_recipe, f"{file}": of_file}, given)
 
     @classmethod
