@@ -38,7 +38,7 @@ def tiny_vae(latent_dim, image_shape=IMAGE_SHAPE, seed=0):
 def fitted_vae(latent_dim):
     """The same with an encoder fitted to the decoder, and then made wider.
 
-    A q that maximises the ELBO is too narrow in places, where rare samples get huge weights: no
+    A q that maximizes the ELBO is too narrow in places, where rare samples get huge weights: no
     standard error holds for these.
     """
     vae = tiny_vae(latent_dim)

@@ -142,7 +142,7 @@ def largest_deviation(vae, objective, expected, network="encoder", num_draws=150
 
 
 @BY_CLASS
-def test_terms_are_plain_whatever_is_maximised(objective):
+def test_terms_are_plain_whatever_is_maximized(objective):
     vae = small_vae(latent_dim=2)
     terms = terms_of(vae, objective)
     plain = terms_of(vae, ELBO(num_samples=objective.num_samples))

@@ -228,7 +228,7 @@ class IWAE(Objective):
         num_resampled: The gradient passes back through so many of the samples alone, which
             systematic resampling picks by their importance weights; None for all of them. The
             mean of the gradient is the same, if the decoder is a function of each latent alone
-            (which rules out dropout and batch normalisation), and where few samples have most of
+            (which rules out dropout and batch normalization), and where few samples have most of
             the weight, nearly its variance, at little more than the cost of the forward pass.
 
     Raises:

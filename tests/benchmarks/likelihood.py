@@ -1,4 +1,4 @@
-"""Decodes a second of the importance-weighted log p(x), beside pythae's `get_nll`.
+"""Decodes per second of the importance-weighted log p(x), beside pythae's `get_nll`.
 
     pip install "tfvae[bench]"
     python tests/benchmarks/likelihood.py --data-dir TFDS_FOLDER --json likelihood.json

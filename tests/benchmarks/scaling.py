@@ -104,7 +104,7 @@ def main() -> None:
     for name, median in medians.items():
         print(
             f"{name:32} {median:7.1f} ms a step (of {len(times[name])}: {min(times[name]):.1f} to "
-            f"{max(times[name]):.1f}), {one / median:.2f} of the images a second"
+            f"{max(times[name]):.1f}), {one / median:.2f} of the images per second"
         )
     if arguments.json:
         numbers = {"milliseconds": times, "gradient_bytes": result["gradient_bytes"]}

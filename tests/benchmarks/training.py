@@ -1,4 +1,4 @@
-"""Images a second of training: `tfvae` beside its peers and the limit of the matrix products.
+"""Images per second of training: `tfvae` beside its peers and the limit of the matrix products.
 
     pip install "tfvae[bench]"
     python tests/benchmarks/training.py --data-dir TFDS_FOLDER --json training.json
@@ -55,7 +55,7 @@ PROBLEMS_OF = {RESAMPLED: ["iwae"]}
 GEMMS = [name for name in CONTESTANTS if name.startswith("GEMMs")]
 TORCH = ["PyTorch, eager", "PyTorch, compile"]
 OTHERS = [(REFERENCE, ["pythae, BaseTrainer"], 2.0), (REFERENCE, ["plain Keras, train_step"], 2.0)]
-# By problem: whose images a second, by whose (the fastest of them), at least.
+# By problem: whose images per second, by whose (the fastest of them), at least.
 TARGETS = {
     "mlp128": [
         (REFERENCE, ["JAX, lax.scan"], 1.0),

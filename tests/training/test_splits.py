@@ -43,7 +43,7 @@ class SyntheticTestAlone(SyntheticBuilder):
 
 
 @pytest.fixture(scope="module")
-def grey(tmp_path_factory):
+def gray(tmp_path_factory):
     """Settings of 50 images in train, each as bright as its label says, and 20 held out."""
     data_dir = str(tmp_path_factory.mktemp("synthetic"))
     return TrainingSettings(dataset=SyntheticGray.name, data_dir=data_dir, binarization="none")
@@ -54,27 +54,27 @@ def values(settings, split):
     return [float(image.mean()) for batch in data.as_numpy_iterator() for image in batch]
 
 
-def test_num_validation_images_are_those_at_the_end_of_train(grey):
-    description = describe_dataset(grey.dataset, grey.data_dir)
-    assert splits.sizes(grey, description) == {"train": 45, "validation": 5, "test": 20}
-    tenth = values(grey, "validation")
-    fewer = grey.replace(num_validation_images=2)
+def test_num_validation_images_are_those_at_the_end_of_train(gray):
+    description = describe_dataset(gray.dataset, gray.data_dir)
+    assert splits.sizes(gray, description) == {"train": 45, "validation": 5, "test": 20}
+    tenth = values(gray, "validation")
+    fewer = gray.replace(num_validation_images=2)
     assert splits.sizes(fewer, description) == {"train": 48, "validation": 2, "test": 20}
     assert values(fewer, "validation") == tenth[-2:]
-    assert values(fewer, "train") == values(grey, "train") + tenth[:-2]
-    assert values(fewer, "test") == values(grey, "test") == [1.0] * 20
+    assert values(fewer, "train") == values(gray, "train") + tenth[:-2]
+    assert values(fewer, "test") == values(gray, "test") == [1.0] * 20
     # What is asked for in TFDS's own words is that.
     assert len(values(fewer, "train[:7]")) == 7
 
 
-def test_num_validation_images_leave_some_to_train_on(grey):
+def test_num_validation_images_leave_some_to_train_on(gray):
     for count in (50, 51):
-        settings = grey.replace(num_validation_images=count)
+        settings = gray.replace(num_validation_images=count)
         message = rf"must leave images to train on, of the 50 of synthetic_gray/1.0.0; got {count}"
         for split in ("train", "validation"):
             with pytest.raises(InputError, match=message):
                 splits.load_split(settings, split)
-    assert len(values(grey.replace(num_validation_images=49), "train")) == 1
+    assert len(values(gray.replace(num_validation_images=49), "train")) == 1
 
 
 def test_num_validation_images_are_not_for_a_data_set_that_has_a_split_of_them(digits_data_dir):
@@ -92,12 +92,12 @@ def test_a_data_set_without_train_says_so(tmp_path):
     assert len(values(settings, "test")) == 3
 
 
-def test_first_images_have_labels_where_the_data_set_has_them(grey):
-    description = describe_dataset(grey.dataset, grey.data_dir)
-    images, labels = splits.first_images(grey, description, split="train", count=7)
+def test_first_images_have_labels_where_the_data_set_has_them(gray):
+    description = describe_dataset(gray.dataset, gray.data_dir)
+    images, labels = splits.first_images(gray, description, split="train", count=7)
     assert images.shape == (7, 4, 3, 1)
     np.testing.assert_allclose(images.mean(axis=(1, 2, 3)), 5 * labels / 255, rtol=1e-6)
-    unlabelled = dataclasses.replace(description, class_names=None)
-    images, labels = splits.first_images(grey, unlabelled, split="train", count=7)
+    unlabeled = dataclasses.replace(description, class_names=None)
+    images, labels = splits.first_images(gray, unlabeled, split="train", count=7)
     assert images.shape == (7, 4, 3, 1)
     assert labels is None

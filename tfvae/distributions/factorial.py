@@ -67,7 +67,7 @@ class FactorialBernoulli(tfd.Independent):
 
     The log-likelihood log p(x) is the sum over the pixels of x l - relu(l) + log sigmoid(|l|), and
     sigmoid(|l|) lies in [1/2, 1], so that eight of them can be multiplied before one logarithm is
-    taken. It is as exact as TFP's, for grey x too, and finite for logits of any finite size.
+    taken. It is as exact as TFP's, for gray x too, and finite for logits of any finite size.
 
     Args:
         logits: `[..., height, width, channels]`, floating.

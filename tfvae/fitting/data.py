@@ -70,9 +70,7 @@ def _check_data(model, data, name, batch_size):
         data = keras.utils.unpack_x_y_sample_weight(data)[0]
     if not (tf.is_tensor(data) or hasattr(data, "__array__")):
         return
-    images = check_images(data, model.image_shape, name=name)
-    if images.shape[0] == 0:
-        raise InputError(f"{name} are empty: shape {list(images.shape)}")
+    images = check_images(data, model.image_shape, name=name, nonempty=True)
     num_images = min(images.shape[0], batch_size or images.shape[0])
     _check_count(num_images, name, model.strategy.num_replicas_in_sync)
 

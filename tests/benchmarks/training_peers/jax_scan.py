@@ -27,23 +27,23 @@ def convolution(images, kernel):
     images = jnp.pad(images, ((0, 0), (1, 1), (1, 1), (0, 0)))
     blocks = images.reshape(batch, height // 2 + 1, 2, width // 2 + 1, 2, channels)
     blocks = blocks.transpose(0, 1, 3, 2, 4, 5).reshape(*blocks.shape[:2], width // 2 + 1, -1)
-    neighbours = [
+    neighbors = [
         blocks[:, row : row + height // 2, column : column + width // 2]
         for row in (0, 1)
         for column in (0, 1)
     ]
     matrix = kernel_of_blocks(kernel).reshape(-1, kernel.shape[3])
-    return jnp.concatenate(neighbours, axis=-1) @ matrix
+    return jnp.concatenate(neighbors, axis=-1) @ matrix
 
 
 def transposed_convolution(features, kernel):
     """As Keras's `Conv2DTranspose(kernel_size=4, strides=2, padding="same")`."""
     batch, height, width, _ = features.shape
     matrix = kernel_of_blocks(kernel).reshape(-1, kernel.shape[3])
-    neighbours = (features @ matrix.T).reshape(batch, height, width, 2, 2, -1)
+    neighbors = (features @ matrix.T).reshape(batch, height, width, 2, 2, -1)
     blocks = sum(
         jnp.pad(
-            neighbours[..., row, column, :], ((0, 0), (row, 1 - row), (column, 1 - column), (0, 0))
+            neighbors[..., row, column, :], ((0, 0), (row, 1 - row), (column, 1 - column), (0, 0))
         )
         for row in (0, 1)
         for column in (0, 1)
