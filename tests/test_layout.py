@@ -30,6 +30,11 @@ def test_no_name_stands_twice(files):
     assert {name for name, count in counts.items() if count > 1} == set()
 
 
+def test_no_module_is_long():
+    lengths = {file: len(file.read_text("utf-8").splitlines()) for file in MODULES}
+    assert {str(file): length for file, length in lengths.items() if length > 400} == {}
+
+
 def test_no_character_looks_like_another():
     """No Greek or Cyrillic letter, no dash or space but ASCII's; authors keep their names."""
     for file in [*MODULES, *TESTS, *PACKAGE.rglob("*.toml")]:

@@ -1,6 +1,6 @@
 """The variational autoencoder as a Keras model."""
 
-from typing import Any
+from typing import Any, Literal
 
 import keras
 import tensorflow as tf
@@ -278,7 +278,7 @@ class VAE(keras.Model):
         optimizer: str | keras.optimizers.Optimizer = "adam",
         objective: str | objectives.Objective = "elbo",
         *,
-        steps_per_execution: int | str = "auto",
+        steps_per_execution: int | Literal["auto"] = "auto",
         jit_compile: bool | str = "auto",
         **kwargs: Any,
     ) -> None:

@@ -14,7 +14,7 @@ scalars). So here the logs are read from the metrics once the steps are done.
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import keras
 import tensorflow as tf
@@ -90,7 +90,7 @@ class LoopChoice:
         num_planned_steps: Of all `fit` calls so far.
     """
 
-    steps_per_execution: int | str
+    steps_per_execution: int | Literal["auto"]
     jit_compile: bool | str
     is_compiled: bool = False
     num_planned_steps: int = 0

@@ -31,7 +31,7 @@ class Progress(keras.callbacks.Callback):
         super().__init__()
         self.quantity = quantity
         self.console = console or Console(stderr=True)
-        self._bar = None
+        self._bar: rich.progress.Progress | None = None
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Starts the bar."""
@@ -40,7 +40,7 @@ class Progress(keras.callbacks.Callback):
         self._began = self._last_shown = time.monotonic()
         self._shown = None
         self._terms: dict[str, float] = {}
-        self._task = None
+        self._task: rich.progress.TaskID | None = None
         if self.console.is_interactive:
             self._bar = rich.progress.Progress(
                 rich.progress.BarColumn(bar_width=self.console.width // 8),
@@ -75,7 +75,8 @@ class Progress(keras.callbacks.Callback):
         self._steps = self._steps or self._step + 1
         self._epoch, self._step = epoch + 1, 0
         names = (self.quantity, f"val_{self.quantity}")
-        self._terms |= {name: logs[name] for name in names if name in (logs or {})}
+        logs = logs or {}
+        self._terms |= {name: logs[name] for name in names if name in logs}
         pause = SECONDS_BETWEEN_REFRESHES if self._bar else SECONDS_BETWEEN_LINES
         if time.monotonic() - self._last_shown >= pause:
             self._show()
