@@ -117,6 +117,7 @@ def train(
         initialization.initialize(vae, settings)
     say(_describe_model(vae, settings, backup.initial_epoch))
 
+    assert settings.patience is not None  # with_epochs has chosen it.
     backup.best_weights = BestWeights(
         settings.patience, settings.monitor, start_from_epoch=settings.warmup_epochs
     )
@@ -208,7 +209,8 @@ def build_vae(settings: TrainingSettings, image_shape: tuple[int, int, int]) -> 
 
 
 def compile_vae(vae: VAE, settings: TrainingSettings, steps_per_epoch: int) -> None:
-    """Compiles a model with the objective and the optimizer of the settings."""
+    """Compiles a model with the objective and the optimizer of settings that say the epochs."""
+    assert settings.epochs is not None
     if settings.objective == "iwae":
         objective = objectives.IWAE(
             num_samples=settings.num_samples,
