@@ -4,6 +4,7 @@ import ast
 import importlib
 import inspect
 import pkgutil
+import re
 import subprocess
 import sys
 import unicodedata
@@ -16,6 +17,7 @@ import pytest
 REPOSITORY = Path(__file__).parents[1]
 PACKAGE = REPOSITORY / "tfvae"
 MODULES = sorted(PACKAGE.rglob("*.py"))
+TEST_FILE = r"tests/[\w/]*test_\w+\.py"
 TESTS = sorted((REPOSITORY / "tests").rglob("*.py"))
 
 
@@ -41,6 +43,13 @@ def test_no_character_looks_like_another():
         for character in set(file.read_text("utf-8")):
             is_latin = unicodedata.name(character, "").startswith("LATIN")
             assert character.isascii() or character == "±" or is_latin, (file, character)
+
+
+def test_the_tests_that_comments_name_are_there():
+    sources = {file: file.read_text("utf-8") for file in MODULES}
+    named = {(file, name) for file in sources for name in re.findall(TEST_FILE, sources[file])}
+    assert len(named) >= 3
+    assert [(file, name) for file, name in named if not (REPOSITORY / name).is_file()] == []
 
 
 @pytest.mark.parametrize("name", ["tfvae", "tfvae.serving", "tfvae.training", "tfvae.tuning"])

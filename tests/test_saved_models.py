@@ -1,5 +1,4 @@
 import re
-import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -123,11 +122,3 @@ def test_what_lies_here_is_small():
 
     assert max(size(SAVED_MODELS / name) for name in NAMES) < 10e6
     assert size(SAVED_MODELS) < 40e6
-
-
-def test_the_package_takes_them_with_it():
-    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
-    included = project["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"]
-    for name in NAMES:
-        for file in ("model.keras", "settings.json", "card"):
-            assert included[f"saved_models/{name}/{file}"] == f"tfvae/saved_models/{name}/{file}"

@@ -199,7 +199,7 @@ class ELBO(Objective):
         beta = tf.cast(self._beta, kl.dtype)
         return Terms(reconstruction - beta * penalty, reconstruction=reconstruction, kl=kl)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """The arguments that make an equal objective, `beta` as it stands now."""
         return {
             "beta": self.beta,
@@ -262,7 +262,7 @@ class IWAE(Objective):
             )
 
     @property
-    def num_noise_rows(self):
+    def num_noise_rows(self) -> int:
         """With resampling one row more, which says where it starts."""
         return self.num_samples + (self.num_resampled is not None)
 
@@ -304,7 +304,7 @@ class IWAE(Objective):
             kl=tfd.kl_divergence(posterior, prior),
         )
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """The arguments that make an equal objective."""
         return {
             "num_samples": self.num_samples,
@@ -365,7 +365,7 @@ class ForwardKL(Objective):
             kl=tfd.kl_divergence(posterior, prior),
         )
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """The arguments that make an equal objective."""
         return {"num_samples": self.num_samples}
 

@@ -9,7 +9,7 @@ from tfvae.tuning.results import RECORDS, TERMS, choose, read_trial
 def trial_of(folder, latent_dim, elbos, error=1.0):
     """The result of a trial of executions with these ELBOs, each with the same standard error."""
     records = [
-        {term: elbo for term in TERMS}
+        dict.fromkeys(TERMS, elbo)
         | {f"{term}_stderr": error for term in TERMS}
         | {"val_active_units": 3, "val_effective_sample_size_median": 50.0, "parameters": 10}
         | {"epochs": 3, "best_epoch": 2, "seconds": 1.0}
