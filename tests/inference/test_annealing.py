@@ -15,7 +15,7 @@ def deviations(estimate, truth, standard_error):
 def test_chains_give_the_exact_likelihood(latent_dim):
     vae, images, exact = fitted_example(latent_dim)
     estimate = tfvae.log_likelihood(
-        vae, images, "annealed", num_samples=400, num_steps=100, seed=0, diagnostics=True
+        vae, images, "annealed", num_samples=300, num_steps=50, seed=0, diagnostics=True
     )
     errors = deviations(estimate.log_likelihood, exact.log_likelihood, estimate.standard_error)
     assert errors.max() < 3.5

@@ -128,7 +128,7 @@ def iwae_variances():
     vae = small_vae()
     return [
         gradient_variance(
-            vae, IMAGES, IWAE(num_samples, gradient_estimator=estimator), num_draws=400, seed=0
+            vae, IMAGES, IWAE(num_samples, gradient_estimator=estimator), num_draws=200, seed=0
         )
         for estimator in ("reparameterized", "doubly_reparameterized")
         for num_samples in (2, 50)

@@ -20,7 +20,7 @@ def example(request):
 
 @pytest.fixture(scope="module")
 def samples(example):
-    return inference.sample_hmc(example.vae, example.images, num_samples=2000, seed=0)
+    return inference.sample_hmc(example.vae, example.images, num_samples=1000, seed=0)
 
 
 class TestHMC:
@@ -42,7 +42,7 @@ class TestHMC:
 
     def test_diagnostics(self, samples, example):
         latent_dim = example.vae.latent_dim
-        assert samples.latents.shape == (2000, 4, 4, latent_dim)
+        assert samples.latents.shape == (1000, 4, 4, latent_dim)
         assert samples.acceptance_rate.shape == (4,)
         assert np.abs(samples.acceptance_rate - 0.75).max() < 0.15
         assert samples.potential_scale_reduction.shape == (4, latent_dim)

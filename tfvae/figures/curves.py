@@ -9,33 +9,23 @@ from matplotlib.ticker import MaxNLocator
 
 from tfvae.common.checks import check_choice
 from tfvae.common.errors import InputError
-from tfvae.figures.drawing import (
-    GRAY,
-    PALETTE,
-    PANEL_TITLE_SIZE,
-    hide_frame,
-    new_figure,
-    robust_limits,
-)
+from tfvae.figures import drawing
 from tfvae.inference import Bounds
 
 
 def training_curves(history: Mapping[str, Sequence[float]], *, monitor: str = "val_elbo") -> Figure:
     """Draws the ELBO and its two terms over the epochs, for training and validation.
 
-    Early epochs far off the rest lie beyond the axes, which say how many they are. Values that are
-    not finite, as in epochs without validation, are left out.
-
     Args:
         history: Columns of equal length, as in `history.csv` or Keras's `History.history`: `elbo`,
             and where there are any `loss`, `reconstruction`, `kl`, and the same with `val_`, in
-            nats per image, and `epoch` (1, 2, ... where missing). Others are ignored.
+            nats per image, and `epoch` (1, 2, ... where missing). What is not finite is left out.
         monitor: What the best epoch was chosen by: `"val_elbo"`, or `"val_loss"` for an objective
             other than the ELBO, which is then drawn, too.
 
     Returns:
-        A figure with one panel for each of them, and the best epoch marked, by the training's own
-        values where there are none of a validation.
+        A figure with a panel per quantity and the best epoch marked, by the training's own values
+        where there are none of a validation. Epochs far off the rest lie beyond the axes.
     """
     check_choice("monitor", monitor, ("val_elbo", "val_loss"))
     titles = {"elbo": "ELBO", "reconstruction": "reconstruction", "kl": "KL"}
@@ -63,7 +53,7 @@ def training_curves(history: Mapping[str, Sequence[float]], *, monitor: str = "v
     best = int(np.argmax(deciding)) if np.isfinite(deciding).any() else None
     panels = [name for name in titles if name in columns]
     num_rows = max(len(panels) - 1, 1)
-    figure = new_figure(height=4.4 if num_rows < 3 else 5.4)
+    figure = drawing.new_figure(height=4.4 if num_rows < 3 else 5.4)
     grid = figure.add_gridspec(num_rows, 5)
     for row, name in enumerate(panels):
         place = grid[:, :3] if row == 0 else grid[row - 1, 3:]
@@ -71,14 +61,13 @@ def training_curves(history: Mapping[str, Sequence[float]], *, monitor: str = "v
         places = {"training": name, "validation": f"val_{name}"}
         curves = {label: columns[key] for label, key in places.items() if key in columns}
         _draw_over_epochs(axes, epochs, curves, best)
-        axes.set_title(titles[name], loc="left", fontsize=PANEL_TITLE_SIZE)
+        drawing.title_panel(axes, titles[name], loc="left")
         axes.set_ylabel("nats per image")
         if row in (0, len(panels) - 1):
             axes.set_xlabel("epoch")
     if best is not None:
         label = f"best: epoch {epochs[best]:g} (${deciding[best]:.2f}$)"
-        figure.axes[0].plot([], [], color=GRAY, linestyle=":", label=label)
-    if figure.axes[0].get_legend_handles_labels()[0]:
+        figure.axes[0].plot([], [], color=drawing.GRAY, linestyle=":", label=label)
         figure.axes[0].legend(loc="best", edgecolor="none")
     figure.suptitle("Training")
     return figure
@@ -88,14 +77,16 @@ def _draw_over_epochs(
     axes: Axes, epochs: np.ndarray, curves: Mapping[str, np.ndarray], best: int | None
 ) -> None:
     """Draws curves by label, says how many epochs lie off the axis, and marks the best one."""
-    hide_frame(axes)
+    drawing.hide_frame(axes)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
     curves = {label: values for label, values in curves.items() if np.isfinite(values).any()}
     if not curves:
         axes.set(xticks=[], yticks=[])
-        axes.text(0.5, 0.5, "no finite value", transform=axes.transAxes, ha="center", color=GRAY)
+        axes.text(
+            0.5, 0.5, "no finite value", transform=axes.transAxes, ha="center", color=drawing.GRAY
+        )
         return
-    for (label, values), color in zip(curves.items(), PALETTE, strict=False):
+    for (label, values), color in zip(curves.items(), drawing.PALETTE, strict=False):
         drawn = np.isfinite(values)
         # A line alone hides single points, and where values are missing.
         marker = "o" if drawn.sum() < 15 or not drawn.all() else ""
@@ -104,33 +95,32 @@ def _draw_over_epochs(
     values = np.stack(list(curves.values()))
     at_best = values[:, [] if best is None else [best]]
     finite = np.isfinite(values)
-    low, high = robust_limits(values[finite], keep=at_best[np.isfinite(at_best)])
+    low, high = drawing.robust_limits(values[finite], keep=at_best[np.isfinite(at_best)])
     axes.set_ylim(low, high)
     if best is not None:
-        axes.axvline(epochs[best], color=GRAY, linestyle=":")
+        axes.axvline(epochs[best], color=drawing.GRAY, linestyle=":")
     is_outside = finite & ((values < low) | (values > high))
     if count := int(is_outside.any(axis=0).sum()):
         note = f"{count} epoch{'s' if count > 1 else ''} off the axis"
-        axes.set_title(note, loc="right", fontsize=8, color=GRAY)
+        axes.set_title(note, loc="right", fontsize=8, color=drawing.GRAY)
 
 
 def likelihood_bounds(bounds: Mapping[str, Bounds], *, num_steps: int = 500) -> Figure:
-    """Draws estimates of log p(x) against their number of samples: why an encoder is wanted.
+    """Draws estimates of log p(x) against their number of samples, with two standard errors.
 
     Args:
         bounds: By method, as `tfvae.inference.bounds_by_num_samples` gives them.
         num_steps: The temperatures of `annealed`, for its name.
 
     Returns:
-        A figure with a line per method and bars of two standard errors; the right panel leaves out
-        the range of the naive estimate.
+        A figure of all estimates, and beside them the best ones enlarged.
     """
     styles = {
-        "prior": (r"prior: $z \sim p(Z)$", PALETTE[1], "s"),
-        "importance": (r"importance: $z \sim q(Z \mid x)$", PALETTE[0], "o"),
-        "annealed": (f"annealed: chains of {num_steps} temperatures", PALETTE[2], "^"),
+        "prior": (r"prior: $z \sim p(Z)$", drawing.PALETTE[1], "s"),
+        "importance": (r"importance: $z \sim q(Z \mid x)$", drawing.PALETTE[0], "o"),
+        "annealed": (f"annealed: chains of {num_steps} temperatures", drawing.PALETTE[2], "^"),
     }
-    figure = new_figure(height=4.2, width=9.0)
+    figure = drawing.new_figure(height=4.2, width=9.0)
     panels = figure.subplots(1, 2)
     for axes in panels:
         for method, bound in bounds.items():
@@ -139,12 +129,12 @@ def likelihood_bounds(bounds: Mapping[str, Bounds], *, num_steps: int = 500) -> 
             axes.errorbar(*bound[:2], yerr=errors, capsize=3, **style)
         axes.set_xscale("log")
         axes.set_xlabel("samples (annealed: chains) per image")
-        hide_frame(axes)
+        drawing.hide_frame(axes)
         axes.grid(alpha=0.3)
     # Beside the naive estimate, the others look like one flat line.
-    close = [bound.mean for method, bound in bounds.items() if method != "prior"]
+    close = [mean for method, bound in bounds.items() if method != "prior" for mean in bound.mean]
     if close:
-        low, high = np.min(np.concatenate(close)), np.max(np.concatenate(close))
+        low, high = min(close), max(close)
         margin = 0.1 * (high - low) or 1.0
         panels[1].set_ylim(low - margin, high + margin)
     panels[0].set_ylabel(r"mean estimate of $\log p(x)$ in nats")

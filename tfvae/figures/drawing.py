@@ -7,6 +7,7 @@ a machine without a screen.
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import matplotlib
 import numpy as np
@@ -23,7 +24,6 @@ from tfvae.common.images import check_image_array
 
 # In inches: 800 pixels at the 100 dpi for which the fonts are chosen.
 WIDTH = 8.0
-
 DOTS_PER_INCH = 150
 
 # Accessible to the color-blind: Petroff, "Accessible Color Sequences for Data Visualization",
@@ -32,7 +32,6 @@ PALETTE = matplotlib.color_sequences["petroff10"]
 GRAY = "0.45"
 
 PANEL_TITLE_SIZE = 11
-
 _MARGIN = 0.06
 
 
@@ -41,12 +40,10 @@ def save_figure(figure: Figure, path: str | os.PathLike) -> None:
 
     Args:
         figure: What to write.
-        path: Where to; the ending tells the format: `.png` for documents, `.pdf` or `.svg` for
-            slides.
+        path: Where to; its ending, such as `.png`, `.pdf` or `.svg`, tells the format.
 
     Raises:
         InputError: If matplotlib writes no files with this ending.
-        OSError: If the file cannot be written.
     """
     formats = figure.canvas.get_supported_filetypes()
     if Path(path).suffix.removeprefix(".").lower() not in formats:
@@ -70,9 +67,6 @@ def image_grid(images: ArrayLike, *, columns: int | None = None, padding: int = 
     Returns:
         uint8 `[rows * (height + padding) - padding, columns * (width + padding) - padding,
         channels]`; what `tf.summary.image` takes once it has a batch dimension.
-
-    Raises:
-        InputError: If the images have another shape or other values, or there are none.
     """
     name = "images to be drawn"
     images = check_image_array(images, None, name, floating=False, nonempty=True)
@@ -125,6 +119,11 @@ def trim_height(figure: Figure) -> Figure:
     return figure
 
 
+def title_panel(axes: Axes, title: str, loc: Literal["left", "center"] = "center") -> None:
+    """Writes a title above a part of a figure."""
+    axes.set_title(title, loc=loc, fontsize=PANEL_TITLE_SIZE)
+
+
 def hide_frame(axes: Axes) -> None:
     """Leaves of the box around axes only the two sides with ticks."""
     axes.spines[["top", "right"]].set_visible(False)
@@ -148,14 +147,9 @@ def draw_images(
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     height, width = np.shape(images)[1:3]
-    for axis, labels, size in (
-        (axes.yaxis, row_labels, height),
-        (axes.xaxis, column_labels, width),
-    ):
-        named = {
-            i * (size + padding) + (size - 1) / 2: name for i, name in enumerate(labels) if name
-        }
-        axis.set_ticks(list(named), list(named.values()))
+    for axis, names, size in (axes.yaxis, row_labels, height), (axes.xaxis, column_labels, width):
+        middles = [i * (size + padding) + (size - 1) / 2 for i, name in enumerate(names) if name]
+        axis.set_ticks(middles, [name for name in names if name])
 
 
 def robust_limits(values: np.ndarray, *, keep: Sequence[float] = ()) -> tuple[float, float]:

@@ -10,19 +10,7 @@ from numpy.typing import ArrayLike
 
 from tfvae import inference
 from tfvae.common.errors import InputError
-from tfvae.figures.drawing import (
-    GRAY,
-    PALETTE,
-    PANEL_TITLE_SIZE,
-    WIDTH,
-    check_labels,
-    draw_images,
-    hide_frame,
-    image_grid,
-    new_figure,
-    pair_rows,
-    trim_height,
-)
+from tfvae.figures import drawing
 from tfvae.inference.batched_estimates import encode_in_batches
 from tfvae.vae import VAE
 
@@ -32,54 +20,44 @@ def samples(vae: VAE, *, count: int = 64, seed: int = 0) -> Figure:
 
     Args:
         vae: The model.
-        count: Number of latents drawn from the prior.
+        count: How many.
         seed: That of `vae.sample`, for both grids.
-
-    Returns:
-        A figure of two grids: on the left E[X|z] for z ~ p(Z), on the right x ~ p(X|z).
     """
-    figure = new_figure(height=2 * WIDTH)
+    figure = drawing.new_figure(height=2 * drawing.WIDTH)
     left, right = figure.subplots(1, 2)
-    draw_images(left, vae.sample(count, seed=seed, mean=True))
-    left.set_title(r"probabilities $E[X \mid z]$,  $z \sim p(Z)$", fontsize=PANEL_TITLE_SIZE)
-    draw_images(right, vae.sample(count, seed=seed))
-    right.set_title(r"images $x \sim p(X \mid z)$ of the same latents", fontsize=PANEL_TITLE_SIZE)
+    drawing.draw_images(left, vae.sample(count, seed=seed, mean=True))
+    drawing.title_panel(left, r"probabilities $E[X \mid z]$,  $z \sim p(Z)$")
+    drawing.draw_images(right, vae.sample(count, seed=seed))
+    drawing.title_panel(right, r"images $x \sim p(X \mid z)$ of the same latents")
     figure.suptitle("Samples from the model")
-    return trim_height(figure)
+    return drawing.trim_height(figure)
 
 
 def reconstructions(vae: VAE, images: ArrayLike, *, columns: int = 10) -> Figure:
-    """Draws images above what the model makes of them.
+    """Draws images, and under each what the model makes of it: E[X|z] at the mean of q(Z|x).
 
     Args:
         vae: The model.
         images: `[n, height, width, channels]`, in [0, 1]; all are drawn.
         columns: Images per row.
-
-    Returns:
-        A figure of pairs of rows: the images, and under each E[X|z] at the mean of q(Z|x).
     """
     images = np.asarray(images)
     # Checks what was given, before the model sees it.
-    image_grid(images, columns=columns)
+    drawing.image_grid(images, columns=columns)
     # A few images need not fill the width.
     columns = min(columns, max(len(images), 5))
     labels = "image $x$", "reconstruction\n" r"$E[X \mid z]$"
-    pairs = pair_rows(images, np.asarray(vae(images)), columns)
-    figure = new_figure(height=WIDTH * (2 * len(pairs) + 1))
+    pairs = drawing.pair_rows(images, np.asarray(vae(images)), columns)
+    figure = drawing.new_figure(height=drawing.WIDTH * (2 * len(pairs) + 1))
     for axes, pair in zip(figure.subplots(len(pairs), squeeze=False)[:, 0], pairs, strict=True):
         rows = pair.reshape(-1, *images.shape[1:])
-        draw_images(axes, rows, columns=columns, row_labels=labels)
+        drawing.draw_images(axes, rows, columns=columns, row_labels=labels)
     figure.suptitle("Images and their reconstructions")
-    return trim_height(figure)
+    return drawing.trim_height(figure)
 
 
 def latent_plane(
-    vae: VAE,
-    images: ArrayLike | None = None,
-    labels: ArrayLike | None = None,
-    *,
-    steps: int = 15,
+    vae: VAE, images: ArrayLike | None = None, labels: ArrayLike | None = None, *, steps: int = 15
 ) -> Figure:
     """Draws the plane of two latent dimensions: what it decodes to, and where the images lie.
 
@@ -106,9 +84,8 @@ def latent_plane(
     quantiles = np.asarray(vae.prior.distribution.quantile(probabilities[:, np.newaxis]))
     first, second = np.meshgrid(quantiles[:, 0], quantiles[::-1, 1])
     latents = np.stack([first.ravel(), second.ravel()], axis=-1)
-    decoded = np.asarray(vae.decode(latents).mean())
     num_panels = 1 if images is None else 2
-    figure = new_figure(height=2 * WIDTH, width=WIDTH * num_panels / 2)
+    figure = drawing.new_figure(height=2 * drawing.WIDTH, width=drawing.WIDTH * num_panels / 2)
     axes = figure.add_subplot(1, num_panels, 1)
     marked = np.linspace(0, steps - 1, 5).round()
     column_labels, row_labels = (
@@ -116,14 +93,14 @@ def latent_plane(
         for values in (quantiles[:, 0], quantiles[::-1, 1])
     )
     names = {"column_labels": column_labels, "row_labels": row_labels}
-    draw_images(axes, decoded, columns=steps, padding=0, **names)
+    drawing.draw_images(axes, vae.decode(latents).mean(), columns=steps, padding=0, **names)
     axes.set(xlabel="$z_1$, at quantiles of the prior", ylabel="$z_2$")
-    axes.set_title(r"decoded: $E[X \mid z]$", fontsize=PANEL_TITLE_SIZE)
+    drawing.title_panel(axes, r"decoded: $E[X \mid z]$")
     if images is not None:
         means = np.asarray(encode_in_batches(vae, images).mean())
         _draw_posterior_means(figure.add_subplot(1, num_panels, 2), means, labels)
     figure.suptitle("The latent plane")
-    return trim_height(figure)
+    return drawing.trim_height(figure)
 
 
 def latent_traversals(
@@ -139,8 +116,8 @@ def latent_traversals(
         steps: Values along each dimension, from -3 to 3.
 
     Returns:
-        A figure whose rows are dimensions, the largest KL(q(Z_i|x) || p(Z_i)) first, and whose
-        columns are values of that dimension; the others stay at the first image's posterior mean.
+        A figure with a row per dimension, the largest KL(q(Z_i|x) || p(Z_i)) first; the other
+        dimensions stay at the posterior mean of the first image.
     """
     posterior = encode_in_batches(vae, images)
     divergence = np.asarray(inference.kl_per_dimension(posterior, vae.prior))
@@ -153,23 +130,20 @@ def latent_traversals(
     reconstructed = np.asarray(vae.decode(center).mean())
     start = np.concatenate([np.asarray(images)[:1], reconstructed, np.ones_like(reconstructed)])
     rows = [np.concatenate([start, np.asarray(vae.decode(row).mean())]) for row in latents]
-    figure = new_figure(height=2 * WIDTH)
+    figure = drawing.new_figure(height=2 * drawing.WIDTH)
     axes = figure.subplots()
-    draw_images(
+    drawing.draw_images(
         axes,
         np.concatenate(rows),
         columns=3 + steps,
         row_labels=[f"$z_{{{i + 1}}}$:  {divergence[i]:.2f} nats" for i in most_active],
         column_labels=["$x$", r"$E[X|z]$", "", *(f"${value:.1f}$" for value in values)],
     )
-    axes.set_title(
-        r"each row sets one dimension $z_i$ to the values below; at its left, its mean KL",
-        fontsize=PANEL_TITLE_SIZE,
-    )
+    drawing.title_panel(axes, r"each row sets one $z_i$ to the values below; left: its mean KL")
     figure.suptitle(
         f"Latent traversals: {len(most_active)} of {vae.latent_dim} dimensions, most active first"
     )
-    return trim_height(figure)
+    return drawing.trim_height(figure)
 
 
 def kl_per_dimension(vae: VAE, images: ArrayLike) -> Figure:
@@ -189,9 +163,9 @@ def kl_per_dimension(vae: VAE, images: ArrayLike) -> Figure:
     error = divergence.std(axis=0, ddof=1) / np.sqrt(count) if count > 1 else np.zeros(latent_dim)
     order = np.argsort(-mean, kind="stable")
     ranks = np.arange(1, latent_dim + 1)
-    figure = new_figure(height=3.2)
+    figure = drawing.new_figure(height=3.2)
     axes = figure.subplots()
-    axes.bar(ranks, mean[order], color=PALETTE[0], width=0.8)
+    axes.bar(ranks, mean[order], color=drawing.PALETTE[0], width=0.8)
     axes.errorbar(ranks, mean[order], 2.0 * error[order], fmt="none", ecolor="black", lw=0.8)
     axes.set(xlabel="latent dimension", ylabel="KL, nats per image", ylim=(0.0, None))
     axes.set_xlim(0.25, latent_dim + 0.75)
@@ -200,8 +174,8 @@ def kl_per_dimension(vae: VAE, images: ArrayLike) -> Figure:
     else:
         axes.set_xlabel("latent dimensions, by rank")
     note = f"mean of {count} images, with 2 standard errors"
-    axes.set_title(note, loc="right", fontsize=8, color=GRAY)
-    hide_frame(axes)
+    axes.set_title(note, loc="right", fontsize=8, color=drawing.GRAY)
+    drawing.hide_frame(axes)
     figure.suptitle(rf"KL$(q(Z_i \mid x) \,\|\, p(Z_i))$: {mean.sum():.1f} nats in all")
     return figure
 
@@ -211,13 +185,15 @@ def _draw_posterior_means(axes: Axes, means: np.ndarray, labels: ArrayLike | Non
         axes.add_patch(Circle((0, 0), deviations, fill=False, ec="0.8", lw=0.8, zorder=0))
     size = float(np.clip(4000 / len(means), 2.0, 16.0))
     if labels is None:
-        axes.scatter(means[:, 0], means[:, 1], s=size, color=PALETTE[0], alpha=0.6, linewidths=0)
+        axes.scatter(
+            means[:, 0], means[:, 1], s=size, color=drawing.PALETTE[0], alpha=0.6, linewidths=0
+        )
     else:
-        labels = check_labels(labels, len(means))
+        labels = drawing.check_labels(labels, len(means))
         classes = np.unique(labels)
         colors = (
-            PALETTE
-            if len(classes) <= len(PALETTE)
+            drawing.PALETTE
+            if len(classes) <= len(drawing.PALETTE)
             else matplotlib.colormaps["viridis"](np.linspace(0.0, 1.0, len(classes)))
         )
         for name, color in zip(classes, colors, strict=False):
@@ -230,5 +206,5 @@ def _draw_posterior_means(axes: Axes, means: np.ndarray, labels: ArrayLike | Non
     reach = 1.05 * max(3.0, float(np.abs(means).max()))
     axes.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal")
     axes.set(xlabel="$z_1$", ylabel="$z_2$")
-    axes.set_title(r"posterior means $E[Z \mid x]$", fontsize=PANEL_TITLE_SIZE)
-    hide_frame(axes)
+    drawing.title_panel(axes, r"posterior means $E[Z \mid x]$")
+    drawing.hide_frame(axes)

@@ -19,6 +19,8 @@ from tfvae.figures.drawing import check_labels, image_grid, pair_rows
 from tfvae.inference import active_units, kl_per_dimension
 from tfvae.inference.batched_estimates import encode_in_batches
 
+_THUMBNAIL_SIZE = 64
+
 
 def tensorboard_callbacks(
     log_dir: str | os.PathLike, images: np.ndarray, labels: np.ndarray | None = None
@@ -26,19 +28,15 @@ def tensorboard_callbacks(
     """Callbacks that write what TensorBoard shows best of a VAE.
 
     Args:
-        log_dir: Where to; `tensorboard --logdir` reads it.
-        images: `[n, height, width, channels]`, floating, in [0, 1], best from the validation set.
-            The first 32 are reconstructed, the first 1000 are encoded.
+        log_dir: What `tensorboard --logdir` reads.
+        images: `[n, height, width, channels]`, floating, in [0, 1], best from the validation set:
+            32 are reconstructed, 1000 are encoded.
         labels: `[n]`, for the colors of the projector.
 
     Returns:
         Callbacks for the curves (runs `train` and `validation`), for samples and reconstructions
         (run `images`), and for latents (run `latents`). List them after `KLWarmup`, to have the
         curve of beta.
-
-    Example:
-        >>> callbacks = tfvae.figures.tensorboard_callbacks("runs/digits/tensorboard", images)
-        >>> vae.fit(batches, epochs=10, callbacks=callbacks)
     """
     labels = None if labels is None else labels[:1000]
     return [
@@ -99,8 +97,8 @@ class ImageSummaries(_Summaries):
     """Shows in TensorBoard how samples and reconstructions improve.
 
     `samples` are the probabilities E[X|z] of the same latents z ~ p(Z) at every epoch, and
-    `reconstructions` has under each row of images E[X|z] at the mean of q(Z|x). TensorBoard keeps
-    ten pictures of each, evenly spread; `tensorboard --samples_per_plugin images=1000` keeps all.
+    `reconstructions` has E[X|z] at the mean of q(Z|x) under each row of images. TensorBoard keeps
+    ten pictures of each; `tensorboard --samples_per_plugin images=1000` keeps all.
 
     Args:
         log_dir: A folder of its own, which TensorBoard calls a run.
@@ -125,19 +123,17 @@ class ImageSummaries(_Summaries):
     def _write(self):
         samples = self.model.sample(self.num_samples, seed=self.seed, mean=True)
         tf.summary.image("samples", image_grid(samples)[np.newaxis])
-        columns = 8
-        rows = pair_rows(self.images, self.model(self.images, training=False), columns)
-        grid = image_grid(rows.reshape(-1, *self.images.shape[1:]), columns=columns)
+        pairs = pair_rows(self.images, self.model(self.images, training=False), columns=8)
+        grid = image_grid(pairs.reshape(-1, *self.images.shape[1:]), columns=8)
         tf.summary.image("reconstructions", grid[np.newaxis])
 
 
 class LatentSummaries(_Summaries):
     """Shows in TensorBoard what the latents hold.
 
-    - Histograms: `kl_per_dimension`, the KL(q(Z_i|x) || p(Z_i)) of each latent dimension, mean
-      over the images, in nats. Dimensions that the model does not use pile up at 0.
-    - Scalars: `active_units`, the number of dimensions whose posterior mean varies over the
-      images with a variance above 0.01.
+    - Histograms: `kl_per_dimension`, the mean KL(q(Z_i|x) || p(Z_i)) of each latent dimension, in
+      nats per image. Dimensions that the model does not use pile up at 0.
+    - Scalars: the number of `tfvae.inference.active_units`.
     - Projector: the mean of q(Z|x) of every image, with its label and the image itself.
 
     Args:
@@ -145,19 +141,10 @@ class LatentSummaries(_Summaries):
         images: `[n, height, width, channels]`, floating, in [0, 1]; a thousand are enough.
         labels: `[n]`, numbers or text.
         every: Write every so many epochs, beginning with the first.
-
-    References:
-        Burda et al. Importance Weighted Autoencoders. 2015. arXiv:1509.00519 (active units).
     """
 
-    THUMBNAIL_SIZE = 64
-
     def __init__(
-        self,
-        log_dir: str | os.PathLike,
-        images: np.ndarray,
-        labels: np.ndarray | None = None,
-        every: int = 1,
+        self, log_dir: str | os.PathLike, images: np.ndarray, labels: Any = None, every: int = 1
     ):
         super().__init__(log_dir, images, every)
         self.labels = None if labels is None else check_labels(labels, len(images))
@@ -166,7 +153,7 @@ class LatentSummaries(_Summaries):
         """Opens the event file, and writes of the projector's files those that do not change."""
         super().on_train_begin(logs)
         # The projector shows thumbnails and takes no more than 8192 x 8192 pixels of them.
-        stride = math.ceil(max(self.images.shape[1:3]) / self.THUMBNAIL_SIZE)
+        stride = math.ceil(max(self.images.shape[1:3]) / _THUMBNAIL_SIZE)
         thumbnails = self.images[:, ::stride, ::stride]
         config = projector.ProjectorConfig()
         embedding = config.embeddings.add(

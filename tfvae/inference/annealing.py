@@ -96,9 +96,7 @@ def sandwich(
 
     def estimate(part, seed, exact_latents):
         initial = vae.encode(part) if start == "encoder" else None
-        return annealed_weights(
-            vae, part, initial, num_samples, num_steps, seed, exact_latents=exact_latents
-        )
+        return annealed_weights(vae, part, initial, num_samples, num_steps, seed, exact_latents)
 
     forward, backward = estimate_in_batches(
         vae, images, num_samples, chain_seed, estimate, per_image=latents, verbose=verbose
@@ -122,7 +120,6 @@ def annealed_weights(
     num_samples: int,
     num_steps: int,
     seed: tf.Tensor,
-    *,
     exact_latents: tf.Tensor | None = None,
 ) -> tuple[importance.WeightSums, ...]:
     """Sums the weights of chains from an initial normal, or from the prior, to the posterior.

@@ -77,14 +77,11 @@ def active_units(posterior: tfd.Distribution) -> tf.Tensor:
 
 
 def bits_per_dimension(log_likelihood: ArrayLike, image_shape: tuple[int, ...]) -> tf.Tensor:
-    """The code length of an image, -log2 p(x), divided by its number of values.
+    """The code length of images, -log2 p(x), divided by their number of values.
 
     Args:
-        log_likelihood: log p(x), in nats per image, of any shape.
+        log_likelihood: log p(x), in nats per image, of any shape, which the result has too.
         image_shape: `(height, width, channels)`.
-
-    Returns:
-        In bits per value, of the shape of `log_likelihood`.
     """
     return -tf.convert_to_tensor(log_likelihood) / (math.prod(image_shape) * math.log(2))
 
@@ -149,8 +146,7 @@ def evaluate(
 
     Args:
         vae: The model.
-        images: `[n, height, width, channels]`, floating, 0 or 1; or a `tf.data.Dataset` of batches
-            of such images or of tuples that start with them.
+        images: As for `tfvae.log_likelihood`, an array or a `tf.data.Dataset`.
         num_samples: Samples of q(Z|x) per image.
         seed: The same seed gives the same numbers; None gives new ones at each call.
         verbose: Whether to show a progress bar; None shows it for data sets.
@@ -167,8 +163,6 @@ def evaluate(
         all images of the kind may be. `_monte_carlo_stderr` and those of the last three are of the
         estimate for exactly these images. Where one image or sample allows no error, it is None.
 
-    Example:
-        >>> tfvae.inference.evaluate(vae, tfvae.load_dataset("mnist", split="test"), seed=0)
     """
     result = evidence(vae, images, num_samples, seed, verbose=verbose)
     parts = kl_parts(result.posterior, vae.prior, seed=seed)

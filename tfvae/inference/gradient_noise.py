@@ -63,10 +63,6 @@ def gradient_variance(
         The variances by network, `"encoder"` and `"decoder"`, without a network that has no
         trainable variables.
 
-    Raises:
-        InputError: If `images` are not such images, there is no such objective, `num_draws` is
-            too small, `seed` is not a seed, or no variable is trainable.
-
     References:
         Mohamed et al. Monte Carlo Gradient Estimation in Machine Learning. 2019. arXiv:1906.10652.
         Rainforth et al. Tighter Variational Bounds are Not Necessarily Better. 2018.
@@ -74,13 +70,18 @@ def gradient_variance(
     """
     num_draws = check_integer("num_draws", num_draws, minimum=4)
     num_groups = min(num_draws // 2, _MAX_NUM_GROUPS)
-    moments = {}
+    origins: dict[str, np.ndarray] = {}
+    totals: dict[str, np.ndarray] = {}
     for draw, gradients in enumerate(gradient_draws(vae, images, objective, num_draws, seed)):
         for network, gradient in gradients.items():
-            if network not in moments:
-                moments[network] = _Moments(gradient, num_groups)
-            moments[network].add(gradient, group=draw % num_groups)
-    return {network: of_network.variance() for network, of_network in moments.items()}
+            if network not in origins:
+                # Of differences from the first draw no digits cancel, however small the variance.
+                origins[network] = gradient.astype(np.float64)
+                totals[network] = np.zeros([num_groups, 2 + gradient.size])
+            difference = gradient - origins[network]
+            moments = np.concatenate([[1, difference @ difference], difference])
+            totals[network][draw % num_groups] += moments
+    return {network: _variance(origins[network], totals[network]) for network in origins}
 
 
 def gradient_draws(
@@ -100,8 +101,7 @@ def gradient_draws(
     """
     objective = objectives.get(objective)
     networks = {"encoder": vae.encoder, "decoder": vae.decoder}
-    variables = {name: network.trainable_variables for name, network in networks.items()}
-    variables = {name: of_network for name, of_network in variables.items() if of_network}
+    variables = {name: x.trainable_variables for name, x in networks.items() if x.trainable_weights}
     if not variables:
         raise InputError("the model has no trainable variables, so there are no gradients")
     images = check_images(images, vae.image_shape)
@@ -133,40 +133,25 @@ def gradient_draws(
         yield {name: gradient.numpy() for name, gradient in drawn.items()}
 
 
-class _Moments:
-    """The first two moments, by group of draws, of a gradient's difference from its first draw.
+def _variance(origin, totals):
+    """The variance of a gradient, from the totals of moments in each group of draws.
 
-    Of these differences no digits cancel where the variance is far smaller than the gradient.
+    Each row has the number of draws, the sum of the squared norms of their differences from the
+    origin, and the sum of these differences.
     """
+    whole = totals.sum(axis=0)
+    without_one = [_statistics(origin, whole - group) for group in totals]
+    with np.errstate(invalid="ignore"):
+        errors = np.sqrt(np.var(without_one, axis=0) * (len(totals) - 1))
+    statistics = np.stack([_statistics(origin, whole), errors], axis=1)
+    return GradientVariance(*statistics.ravel().tolist())
 
-    def __init__(self, origin, num_groups):
-        self.origin = origin.astype(np.float64)
-        self.counts = np.zeros(num_groups)
-        self.sums = np.zeros([num_groups, origin.size])
-        self.squares = np.zeros(num_groups)
 
-    def add(self, gradient, group):
-        deviation = gradient - self.origin
-        self.counts[group] += 1
-        self.sums[group] += deviation
-        self.squares[group] += deviation @ deviation
-
-    def variance(self):
-        whole = self.counts.sum(), self.sums.sum(axis=0), self.squares.sum()
-        estimate = self._statistics(*whole)
-        groups = zip(self.counts, self.sums, self.squares, strict=True)
-        without_one = [
-            self._statistics(*(all_ - one for all_, one in zip(whole, group, strict=True)))
-            for group in groups
-        ]
-        with np.errstate(invalid="ignore"):
-            errors = np.sqrt(np.var(without_one, axis=0) * (len(without_one) - 1))
-        return GradientVariance(*np.stack([estimate, errors], axis=1).ravel().tolist())
-
-    def _statistics(self, count, total, squares):
-        """The trace of the covariance, the mean variance and the signal-to-noise ratio."""
-        trace = max(squares - total @ total / count, 0.0) / (count - 1)
-        expectation = self.origin + total / count
-        # The square of the mean gradient, without the part of it that is noise.
-        signal = max(expectation @ expectation - trace / count, 0.0)
-        return trace, trace / total.size, np.sqrt(signal / trace) if trace > 0 else np.inf
+def _statistics(origin, totals):
+    """The trace of the covariance, the mean variance and the signal-to-noise ratio."""
+    count, squares, differences = totals[0], totals[1], totals[2:]
+    trace = max(squares - differences @ differences / count, 0.0) / (count - 1)
+    expectation = origin + differences / count
+    # The square of the mean gradient, without the part of it that is noise.
+    signal = max(expectation @ expectation - trace / count, 0.0)
+    return trace, trace / origin.size, np.sqrt(signal / trace) if trace > 0 else np.inf

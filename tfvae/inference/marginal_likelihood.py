@@ -18,8 +18,6 @@ from tfvae.vae import VAE
 
 # One of the samples of `annealed` is a whole chain, so that far fewer are enough.
 _DEFAULT_NUM_SAMPLES = {"prior": 5000, "importance": 5000, "annealed": 64}
-
-# Samples per image of each method; one of the samples of `annealed` is a chain.
 _COMPARED_NUM_SAMPLES: Mapping[str, Sequence[int]] = {
     "prior": (1, 5, 50, 500, 5000),
     "importance": (1, 5, 50, 500, 5000),
@@ -41,8 +39,7 @@ class Estimate(NamedTuple):
         log_likelihood: The logarithm of the mean importance weight, in nats per image. In
             expectation a lower bound of log p(x).
         standard_error: Of `log_likelihood`, in nats, by the delta method; infinite for one sample.
-        effective_sample_size: How many equal weights would tell as much: from 1 to the number of
-            samples.
+        effective_sample_size: How many equal weights would tell as much, from 1 to `num_samples`.
     """
 
     log_likelihood: tf.Tensor
@@ -63,8 +60,6 @@ class Evidence(NamedTuple):
         reconstruction: E_q[log p(x|z)], estimated.
         kl: KL(q(Z|x) || p(Z)), closed-form.
         posterior_gap: KL(q(Z|x) || p(Z|x)) = log p(x) - ELBO(x).
-        posterior_gap_standard_error: It takes into account that both terms come from the same
-            samples.
         posterior: q(Z|x), of batch shape `[n]` and event shape `[latent_dim]`.
     """
 
@@ -136,10 +131,6 @@ def log_likelihood(
         LowEffectiveSampleSizeWarning: If the weights of some images are too uneven for the
             estimate to be trusted.
 
-    Example:
-        >>> estimate = tfvae.log_likelihood(vae, images, num_samples=5000, diagnostics=True)
-        >>> estimate.log_likelihood, estimate.standard_error
-
     References:
         Burda et al. Importance Weighted Autoencoders. 2015. arXiv:1509.00519.
         Neal. Annealed Importance Sampling. 1998. arXiv:physics/9803008.
@@ -206,7 +197,7 @@ def evidence(
         elbo_error = gap_error = log_likelihood_error
     else:
         variance = tf.maximum(sums.squared_reconstruction / num_samples - reconstruction**2, 0)
-        # Of log p(x|z) and the weight, as both are averages over the same samples.
+        # Of log p(x|z) and the weight, because both are averages over the same samples.
         covariance = sums.weighted_reconstruction - reconstruction
         gap_variance = (variance - 2 * covariance) / (num_samples - 1) + log_likelihood_error**2
         elbo_error = tf.sqrt(variance / (num_samples - 1))
@@ -244,25 +235,26 @@ def bounds_by_num_samples(
         num_samples: The numbers of samples per image, by method of `tfvae.log_likelihood`.
         seed: The same seed gives the same numbers.
         num_steps: The temperatures of `annealed`.
-
-    Returns:
-        The `Bounds` by method.
     """
-    return {
-        method: Bounds(
-            np.array(counts),
-            *np.transpose([_mean(vae, images, method, count, seed, num_steps) for count in counts]),
-        )
-        for method, counts in num_samples.items()
-    }
+    bounds = {}
+    for method, counts in num_samples.items():
+        with warnings.catch_warnings():
+            # Bounds that are far off are what is to be seen.
+            warnings.simplefilter("ignore", LowEffectiveSampleSizeWarning)
+            options: dict[str, Any] = {"seed": seed, "num_steps": num_steps, "diagnostics": True}
+            estimates = [log_likelihood(vae, images, method, n, **options) for n in counts]
+        means = [np.mean(np.asarray(x.log_likelihood, np.float64)) for x in estimates]
+        errors = [np.asarray(x.standard_error, np.float64) for x in estimates]
+        errors = [np.linalg.norm(of_images) / len(of_images) for of_images in errors]
+        bounds[method] = Bounds(np.array(counts), np.array(means), np.array(errors))
+    return bounds
 
 
 class _Sums(NamedTuple):
-    """What is summed over samples of a proposal, or of the prior; each `[batch]`, float64.
+    """Sums over samples of a proposal, or of the prior, each `[batch]`, float64.
 
-    `weights` are those of the importance weights p(x, z) / proposal(z), `reconstruction` and
-    `squared_reconstruction` of log p(x|z) and its square. `weighted_reconstruction` is the mean of
-    log p(x|z) by the weights.
+    They are of the importance weights p(x, z) / proposal(z), of log p(x|z) and of its square;
+    `weighted_reconstruction` is the mean of log p(x|z) by the weights.
     """
 
     weights: importance.WeightSums
@@ -313,17 +305,6 @@ def _sum_of_pass(vae, images, proposal, num_samples, samples_per_pass, seed, ind
         tf.reduce_sum(reconstruction**2, axis=0),
         tf.reduce_sum(tf.nn.softmax(log_weights, axis=0) * reconstruction, axis=0),
     )
-
-
-def _mean(vae, images, method, num_samples, seed, num_steps):
-    options = {"num_samples": num_samples, "seed": seed, "num_steps": num_steps}
-    with warnings.catch_warnings():
-        # Bounds that are far off are what is to be seen.
-        warnings.simplefilter("ignore", LowEffectiveSampleSizeWarning)
-        estimate = log_likelihood(vae, images, method, **options, diagnostics=True)
-    mean = np.mean(np.asarray(estimate.log_likelihood, np.float64))
-    errors = np.asarray(estimate.standard_error, np.float64)
-    return mean, np.linalg.norm(errors) / len(errors)
 
 
 def _warn_if_uneven(effective_sample_size, num_samples):

@@ -10,9 +10,8 @@ from tfvae.distributions import importance
 from tfvae.inference.batched_estimates import estimate_in_batches, latents_per_pass
 from tfvae.vae import VAE
 
-NUM_LEAPFROG_STEPS = 10
-TARGET_ACCEPTANCE_RATE = 0.75
-
+_NUM_LEAPFROG_STEPS = 10
+_TARGET_ACCEPTANCE_RATE = 0.75
 _INITIAL_STEP_SIZE = 0.2
 
 
@@ -22,8 +21,7 @@ class HMCSamples(NamedTuple):
     Attributes:
         latents: `[num_samples, num_chains, n, latent_dim]`, samples of p(z|x).
         acceptance_rate: `[n]`, the mean acceptance probability; the target is 0.75.
-        potential_scale_reduction: `[n, latent_dim]`, R-hat of split chains; above 1.1 they have not
-            found the same distribution.
+        potential_scale_reduction: `[n, latent_dim]`, R-hat of split chains, near 1 if they mixed.
         effective_sample_size: `[n, latent_dim]`, of all chains together.
     """
 
@@ -37,8 +35,7 @@ class ResampledLatents(NamedTuple):
     """Samples of q(Z|x), resampled by their importance weights.
 
     Attributes:
-        latents: `[num_samples, n, latent_dim]`, approximate samples of p(z|x); the more proposals,
-            the closer.
+        latents: `[num_samples, n, latent_dim]`, approximate samples of p(z|x).
         effective_sample_size: `[n]`, that of the proposals: it should be well above `num_samples`.
     """
 
@@ -151,10 +148,10 @@ def _hmc_chains(vae, images, start, num_samples, num_burnin_steps, seed):
         tfp.mcmc.HamiltonianMonteCarlo(
             lambda standardized: _log_joint(vae, images, mean + stddev * standardized),
             step_sizes,
-            num_leapfrog_steps=NUM_LEAPFROG_STEPS,
+            num_leapfrog_steps=_NUM_LEAPFROG_STEPS,
         ),
         num_adaptation_steps=num_burnin_steps * 4 // 5,
-        target_accept_prob=tf.constant(TARGET_ACCEPTANCE_RATE, start.dtype),
+        target_accept_prob=tf.constant(_TARGET_ACCEPTANCE_RATE, start.dtype),
     )
     standardized, log_accept_ratios = tfp.mcmc.sample_chain(
         num_samples,

@@ -30,8 +30,7 @@ class Gaps(NamedTuple):
         approximation: log p(x) - ELBO of the best factorial normal: the price of the family.
         amortization: ELBO of the best factorial normal - ELBO of the encoder's: the price of one
             network for all images.
-        log_likelihood: The importance-weighted estimate of log p(x), with the best factorial normal
-            as proposal.
+        log_likelihood: The estimate of log p(x) with the best factorial normal as proposal.
         elbo: That of the encoder's q(Z|x).
         refined_elbo: That of the best factorial normal.
     """
@@ -48,14 +47,7 @@ class Gaps(NamedTuple):
 def posterior_gap(
     vae: VAE, images: Any, num_samples: int = 5000, seed: int | None = None
 ) -> PosteriorGap:
-    """Estimates KL(q(Z|x) || p(Z|x)) = log p(x) - ELBO(x).
-
-    Args:
-        vae: The model.
-        images: `[n, height, width, channels]`, floating, 0 or 1, or a `tf.data.Dataset` of such.
-        num_samples: Samples of q(Z|x) per image, for both terms.
-        seed: The same seed gives the same estimate; None gives a new one at each call.
-    """
+    """Estimates KL(q(Z|x) || p(Z|x)) = log p(x) - ELBO(x), with the arguments of `evidence`."""
     result = evidence(vae, images, num_samples, seed)
     return PosteriorGap(result.posterior_gap, standard_error=result.posterior_gap_standard_error)
 
@@ -84,13 +76,6 @@ def refine(
 
     Returns:
         A factorial normal of batch shape `[n]` and event shape `[latent_dim]`.
-
-    Raises:
-        InputError: If the images are not such images or there are none, a number is not positive,
-            or `seed` is not a seed.
-
-    References:
-        Cremer et al. Inference Suboptimality in Variational Autoencoders. 2018. arXiv:1801.03558.
     """
     num_steps = check_integer("num_steps", num_steps, minimum=1)
     num_samples = check_integer("num_samples", num_samples, minimum=1)
