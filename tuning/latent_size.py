@@ -8,4 +8,5 @@ import sys
 from tfvae.cli import main
 
 if __name__ == "__main__":
-    sys.exit(main(["tune", *sys.argv[1:]]))
+    sys.argv[1:1] = ["tune"]
+    sys.exit(main())

@@ -205,9 +205,9 @@ def test_wrong_input_is_one_line_and_2(tiny_run, tmp_path, monkeypatch):
         (("sample", folder, "--output", tmp_path / "a.jpeg"), "must be a .png or .npy file"),
         (("sample", folder, "--output", 300 * "a" + ".png"), "File name too long"),
         (("encode", folder, "--output", tmp_path), "must be a .npz file"),
-        (("plot", folder, "--output", folder), "is not empty: choose another --output"),
+        (("plot", folder, "--output", folder), "is not empty: choose another"),
         (("export", folder, broken), "broken.keras"),
-        (("request", "encode", "--output", text), "exists: choose another --output"),
+        (("request", "encode", "--output", text), "exists, and is not overwritten"),
         (("request", "encode", "--output", "a.npz", "--images", "b.npy"), "b.npy"),
     ):
         assert_refused(tfvae(*arguments), message)

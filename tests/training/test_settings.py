@@ -211,6 +211,8 @@ DEEP = 100_000
         ),
         ("a.json", '{"seed": ' + 5000 * "9" + "}", "is not JSON"),
         ("a.json", '{"beta": NaN}', "beta must be a number"),
+        ("a.json", '{"self": 1}', "'self' is not known: known are recipe"),
+        ("a.json", '{"' + DEEP * "a" + '": 1}', "is not known: known are recipe"),
         ("a.json", '{"beta": 1e999}', "beta must be a number"),
         ("a.json", "[1]", "must hold settings by name; it holds list"),
         ("a.yaml", "latent_dim: 3", "must be in a .toml or a .json file"),

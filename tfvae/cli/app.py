@@ -3,25 +3,25 @@
 import contextlib
 import functools
 import importlib.metadata
+import inspect
 import logging
 import os
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, get_origin
 
 import pydantic
 from cyclopts import (
     App,
-    CoercionError,
     CycloptsError,
     MissingArgumentError,
     Parameter,
+    RepeatArgumentError,
     Token,
     UnknownCommandError,
     UnusedCliTokensError,
-    ValidationError,
 )
 
 from tfvae import __version__
@@ -59,27 +59,10 @@ app = App(
 )
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command.
-
-    Args:
-        arguments: The words after `tfvae`; those of the command line if None.
-
-    Returns:
-        The exit status: 0 if all was done, 2 if what was given cannot be used, 1 otherwise.
-    """
-    words = list(sys.argv[1:] if arguments is None else arguments)
+def main() -> int:
+    """Runs the command; returns 0 if all was done, 2 if it was given what it cannot use, or 1."""
     try:
-        if any("\0" in word for word in words):
-            raise InputError("options and names must not contain null characters")
-        command, bound, _ = app.parse_args(words, print_error=False, exit_on_error=False)
-    except CycloptsError as error:
-        return _fail(_explain(error))
-    except InputError as error:
-        return _fail(error)
-    except RecursionError:
-        return _fail("the options are nested too deeply")
-    try:
+        command, bound = _parse(sys.argv[1:])
         return command(*bound.args, **bound.kwargs) or 0
     except InputError as error:
         return _fail(error)
@@ -104,30 +87,37 @@ def _fail(message: object, status: int = 2) -> int:
     return status
 
 
+def _parse(words: list[str]) -> tuple[Callable[..., int | None], inspect.BoundArguments]:
+    if any("\0" in word for word in words):
+        raise InputError("options and names must not contain null characters")
+    try:
+        return app.parse_args(words, print_error=False, exit_on_error=False)[:2]
+    except CycloptsError as error:
+        raise InputError(_explain(error)) from error
+    except RecursionError as error:
+        raise InputError("the options are nested too deeply") from error
+
+
 def _explain(error: CycloptsError) -> str:
     """What is wrong with the words of the command line, in a line."""
-    argument, cause = error.argument, error.__cause__
+    argument, cause, words = error.argument, error.__cause__, error.unused_tokens or [""]
     if isinstance(error, UnknownCommandError):
         commands = [name for name in app if not name.startswith("-")]
-        word = (error.unused_tokens or [""])[0]
-        return f"there is no command {short_repr(word)}: {suggestion(word, commands)}"
+        return f"there is no command {short_repr(words[0])}: {suggestion(words[0], commands)}"
     if isinstance(error, UnusedCliTokensError):
-        return f"there is no place for {' '.join(map(short_repr, error.unused_tokens or ()))}"
-    if argument is not None and argument.children and isinstance(cause, pydantic.ValidationError):
+        return f"there is no place for {' '.join(map(short_repr, words))}"
+    if argument is None or isinstance(error, RepeatArgumentError):
+        return f"{error}"
+    if argument.children and isinstance(cause, pydantic.ValidationError):
         # Of the settings, it is one that is refused.
         name = cause.errors()[0]["loc"][0]
         argument = next(child for child in argument.children if child.keys[-1] == name)
-    if argument is not None and isinstance(error, MissingArgumentError):
-        must_be = expected(argument.field_info.annotation)
-        if error.keyword is None:
-            return f"{argument.name} is missing: {argument.parameter.help or must_be}"
-        return f"{argument.name} needs a value: {must_be}"
-    if argument is not None and isinstance(error, CoercionError | ValidationError):
-        tokens = argument.tokens or filter(None, [getattr(error, "token", None)])
-        given = " ".join(token.value for token in tokens)
-        must_be = expected(argument.field_info.annotation)
-        return f"{argument.name} must be {must_be}; got {short_repr(given)}"
-    return f"{error}"
+    must_be = expected(argument.field_info.annotation)
+    if isinstance(error, MissingArgumentError):
+        return f"{argument.name} needs a value: {argument.parameter.help or must_be}"
+    tokens = argument.tokens or filter(None, [getattr(error, "token", None)])
+    given = short_repr(" ".join(token.value for token in tokens))
+    return f"{argument.name} must be {must_be}; got {given}"
 
 
 @contextlib.contextmanager

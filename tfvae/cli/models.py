@@ -1,24 +1,30 @@
 """What is done with a trained model: `tfvae evaluate`, `sample`, `encode` and `plot`."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
 from tfvae.cli.app import app, load_tensorflow, say
 from tfvae.cli.options import (
-    DataOption,
+    DATA,
     Flag,
     JsonOption,
     ModelArgument,
+    NumImportanceSamplesOption,
     OverwriteOption,
     SplitOption,
+    check_output_folder,
     given,
+    options_of,
     write_json,
 )
 from tfvae.common.errors import InputError
 from tfvae.common.files import atomic_write, check_output_file
-from tfvae.training.settings import Count, Seed, Size, Strategy, TrainingSettings
+from tfvae.training.settings import Seed, Size, Strategy, TrainingSettings
+
+if TYPE_CHECKING:
+    from tfvae.vae import VAE
 
 
 @app.command(sort_key=2)
@@ -27,34 +33,28 @@ def evaluate(
     /,
     *,
     split: SplitOption = "test",
-    options: DataOption = None,
+    data: options_of(TrainingSettings, *DATA, show_default=False) = None,  # type: ignore[valid-type]
     strategy: Annotated[
         Strategy, Parameter(help=TrainingSettings.model_fields["strategy"].description)
     ] = "auto",
-    num_importance_samples: Count | None = None,
+    num_importance_samples: NumImportanceSamplesOption = None,
     json: JsonOption = None,
     overwrite: OverwriteOption = False,
 ) -> None:
     """Evaluate a model on a split of a data set.
 
     The data set and the seed are those of its training, where no others are given.
-
-    Args:
-        num_importance_samples: The importance samples per image for log p(x); if none, 500, or
-            those of the recipe.
     """
     check_output_file(json, overwrite=overwrite)
     load_tensorflow(strategy)
-    from tfvae.training import job, pretrained, runs, strategies
+    from tfvae.training import job, strategies
 
-    model = pretrained.find_model(model)
-    # Not the strategy of the training, whose machines may be elsewhere.
-    settings = _settings_of(model, strategy=strategy, **given(options))
     replicas = strategies.get(strategy)
     if not strategies.is_chief(replicas):
         return
     with strategies.scope(replicas):
-        vae = runs.load_vae(model)
+        # Not the strategy of the training, whose machines may be elsewhere.
+        vae, settings = _load(model, **{"strategy": strategy, **given(data)})
     results = job.evaluate(
         vae,
         settings,
@@ -108,7 +108,7 @@ def encode(
     *,
     output: Path = Path("latents.npz"),
     split: SplitOption = "test",
-    options: DataOption = None,
+    data: options_of(TrainingSettings, *DATA, show_default=False) = None,  # type: ignore[valid-type]
     overwrite: OverwriteOption = False,
 ) -> None:
     """Encode a split of a data set: the mean and the stddev of q(Z|x) of each image.
@@ -121,11 +121,9 @@ def encode(
     import numpy as np
 
     from tfvae.datasets import describe_dataset
-    from tfvae.training import pretrained, runs, splits
+    from tfvae.training import splits
 
-    model = pretrained.find_model(model)
-    vae = runs.load_vae(model)
-    settings = _settings_of(model, **given(options))
+    vae, settings = _load(model, **given(data))
     has_labels = describe_dataset(settings.dataset, settings.data_dir).class_names is not None
     columns: dict[str, list[np.ndarray]] = {}
     for batch in splits.load_split(settings, split, shuffle=False, with_labels=has_labels):
@@ -147,7 +145,7 @@ def plot(
     /,
     *,
     output: Path = Path("figures"),
-    options: DataOption = None,
+    data: options_of(TrainingSettings, *DATA, show_default=False) = None,  # type: ignore[valid-type]
     overwrite: OverwriteOption = False,
 ) -> None:
     """Draw samples, reconstructions, latents and training curves of a model.
@@ -155,35 +153,28 @@ def plot(
     Args:
         output: The folder for the figures.
     """
-    if output.exists() and not output.is_dir():
-        raise InputError(f"the output {output} must be a folder; there is a file")
-    if output.is_dir() and any(output.iterdir()) and not overwrite:
-        raise InputError(
-            f"the folder {output} is not empty: choose another --output, or give --overwrite"
-        )
+    check_output_folder(output, overwrite=overwrite)
     load_tensorflow()
     from tfvae.training import job, pretrained, runs
 
-    model = pretrained.find_model(model)
-    vae = runs.load_vae(model)
-    history = (model if model.is_dir() else model.parent) / runs.HISTORY
+    vae, settings = _load(model, **given(data))
+    path = pretrained.find_model(model)
+    history = (path if path.is_dir() else path.parent) / runs.HISTORY
     for file in job.write_figures(
-        vae,
-        _settings_of(model, **given(options)),
-        output,
-        history=runs.read_history(history) if history.is_file() else None,
+        vae, settings, output, history=runs.read_history(history) if history.is_file() else None
     ):
         say(file)
 
 
-def _settings_of(model: Path, **changes: Any) -> TrainingSettings:
-    """The settings of the run of a model, with those that were given over them."""
-    from tfvae.training import runs
+def _load(model: Path, **changes: Any) -> tuple["VAE", TrainingSettings]:
+    """A model, and the settings of its run with the changes that were given."""
+    from tfvae.training import pretrained, runs
 
-    settings = runs.settings_beside(model)
+    path = pretrained.find_model(model)
+    settings = runs.settings_beside(path)
     if settings is None and "dataset" not in changes:
         raise InputError(
-            f"nothing says which images {model} is of: there is no {runs.SETTINGS} beside it. Give "
+            f"nothing says which images {path} is of: there is no {runs.SETTINGS} beside it. Give "
             "--dataset"
         )
-    return (settings or TrainingSettings()).replace(**changes)
+    return runs.load_vae(path), (settings or TrainingSettings()).replace(**changes)

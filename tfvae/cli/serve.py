@@ -8,8 +8,8 @@ from cyclopts import Parameter
 from pydantic import Field
 
 from tfvae.cli.app import app, load_tensorflow, say
-from tfvae.cli.options import DataDirOption, ModelArgument, OverwriteOption
-from tfvae.common.errors import InputError
+from tfvae.cli.options import DataDirOption, ModelArgument, OverwriteOption, check_output_folder
+from tfvae.common.files import check_output_file
 from tfvae.training.settings import Count, PositiveNumber, Size, Text
 
 FolderArgument = Annotated[
@@ -51,8 +51,7 @@ def export(
         )
         say(version)
         return
-    if folder.is_dir() and any(folder.iterdir()):
-        raise InputError(f"the folder {folder} is not empty: choose another, or empty it")
+    check_output_folder(folder)
     write = serving.export_onnx if format == "onnx" else serving.export_litert
     for file in write(vae, folder):
         say(file)
@@ -111,8 +110,7 @@ def request(
     from tfvae import serving
     from tfvae.serving import requests
 
-    if output.exists() and not overwrite:
-        raise InputError(f"{output} exists: choose another --output, or give --overwrite")
+    check_output_file(output, ".npz", ".png", overwrite=overwrite)
     try:
         with serving.Client(host, port, model=model, timeout=timeout) as client:
             answer = client.request(

@@ -16,33 +16,22 @@ SEARCH = Group("Search", sort_key=2)
 SETTINGS = Group("Where nothing is searched", sort_key=3)
 
 
-class SpaceOptions(options_of(SearchSpace)):  # type: ignore[misc]
-    """The values to choose from."""
-
-
-class SearchOptions(options_of(SearchSettings)):  # type: ignore[misc]
-    """How the search goes about it."""
-
-
-class TuneOptions(
-    options_of(  # type: ignore[misc]
-        TrainingSettings,
-        *("dataset", "data_dir", "binarization", "network", "precision"),
-        *("epochs", "patience", "seed", "strategy"),
-    )
-):
-    """The settings of the training where nothing is searched."""
+TRAINING = (
+    *("dataset", "data_dir", "binarization", "network", "precision"),
+    *("epochs", "patience", "seed", "strategy"),
+)
+"""The settings of the training that are options here."""
 
 
 @app.command(sort_key=9)
 def tune(
     *,
-    space: Annotated[SpaceOptions | None, Parameter(name="*", group=SEARCHED)] = None,
-    search: Annotated[SearchOptions | None, Parameter(name="*", group=SEARCH)] = None,
+    space: options_of(SearchSpace, group=SEARCHED) = None,  # type: ignore[valid-type]
+    search: options_of(SearchSettings, group=SEARCH) = None,  # type: ignore[valid-type]
     workers: Annotated[WorkerCount | None, Parameter(group=SEARCH)] = None,
     output: Annotated[Path | None, Parameter(group=SEARCH)] = None,
     export: Annotated[Flag, Parameter(group=SEARCH)] = False,
-    options: Annotated[TuneOptions | None, Parameter(name="*", group=SETTINGS)] = None,
+    options: options_of(TrainingSettings, *TRAINING, group=SETTINGS) = None,  # type: ignore[valid-type]
     config: Annotated[Path | None, Parameter(group=SETTINGS)] = None,
 ) -> None:
     """Find the latent size: train models of several, compare them, and say which to take.

@@ -39,7 +39,7 @@ class ValidatedModel(pydantic.BaseModel):
         use_attribute_docstrings=True,
     )
 
-    def __init__(self, **values: Any):
+    def __init__(self, /, **values: Any):
         try:
             super().__init__(**values)
         except pydantic.ValidationError as error:
@@ -76,7 +76,7 @@ def _explain(model, error, values):
         return str(first["ctx"]["error"])
     name = first["loc"][0]
     if first["type"] == "extra_forbidden":
-        return f"{name!r} is not known: {suggestion(name, list(model.model_fields))}"
+        return f"{short_repr(name)} is not known: {suggestion(name, list(model.model_fields))}"
     if first["type"] == "missing":
         return f"{name} is missing"
     schema = model.model_json_schema()["properties"][name]

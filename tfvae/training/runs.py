@@ -5,7 +5,9 @@ import csv
 import json
 import os
 import shutil
+import tempfile
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import keras
@@ -32,6 +34,26 @@ class Evaluation(ValidatedModel):
     """The split whose images the numbers and figures are of."""
     num_importance_samples: int | None = None
     """The latents per image for log p(x); if none, what the settings say."""
+
+
+@contextlib.contextmanager
+def folder_of_run(
+    path: Path | None, resumed: Path | None, settings: TrainingSettings, *, is_chief: bool
+) -> Iterator[Path]:
+    """Gives the folder of a new or a resumed run, where nothing stays if nothing was learned."""
+    if not is_chief:
+        # What the chief writes is all there is to keep.
+        with tempfile.TemporaryDirectory(prefix="tfvae-worker-") as folder:
+            yield Path(folder)
+        return
+    folder = resumed or new_folder(path, settings.recipe or settings.dataset)
+    remove_half_written(folder)
+    try:
+        yield folder
+    except BaseException:
+        if not (folder / MODEL).exists() and not (folder / BACKUP).exists():
+            remove_unfinished(folder)
+        raise
 
 
 def new_folder(path: str | os.PathLike | None, name: str) -> Path:
@@ -75,6 +97,23 @@ def unfinished_folder(path: str | os.PathLike) -> tuple[Path, TrainingSettings]:
     if (folder / RESULTS).is_file() and not (folder / BACKUP).is_dir():
         raise InputError(f"the run in {folder} has ended: there is nothing to resume")
     return folder, TrainingSettings.of_run(folder / SETTINGS)
+
+
+def read_unfinished(path: Path, settings: TrainingSettings) -> Evaluation:
+    """How a run that was killed is to be evaluated, if it had these settings."""
+    folder, begun = unfinished_folder(path)
+    different = [
+        f"{name} is {value!r} there and {getattr(settings, name)!r} here"
+        for name, value in begun
+        # It may go on with other devices.
+        if name not in ("strategy", "data_dir") and getattr(settings, name) != value
+    ]
+    if different:
+        raise InputError(
+            f"the run in {folder} is another one: {', '.join(different)}. Leave these out to "
+            "resume it, or leave --resume out for a new run"
+        )
+    return read_evaluation(folder)
 
 
 def remove_half_written(folder: Path) -> None:

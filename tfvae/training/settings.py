@@ -35,9 +35,9 @@ PositiveNumber = Annotated[float, Field(gt=0, le=1e9)]
 # Lists of a file become tuples.
 Sizes = Annotated[tuple[Size, ...], Field(strict=False, min_length=1)]
 
-# The headings under which the settings are listed.
-COMMON, DATA, NETWORKS = "Common options", "Data", "Networks"
-OBJECTIVE, OPTIMIZATION, DEVICES = "Objective", "Optimization", "Devices"
+HEADINGS = ("Common options", "Data", "Networks", "Objective", "Optimization", "Devices")
+"""What the settings are listed under."""
+COMMON, DATA, NETWORKS, OBJECTIVE, OPTIMIZATION, DEVICES = HEADINGS
 
 NUM_IMPORTANCE_SAMPLES = 500
 """Importance samples per image for log p(x) of the held-out images, where no recipe says more."""
@@ -141,9 +141,9 @@ class TrainingSettings(ValidatedModel):
             ("batch_normalization", ("resnet",)),
         ):
             if getattr(self, name) and self.network not in networks:
+                kinds = " or ".join(networks)
                 raise InputError(
-                    f"{name} is for the network {' or '.join(networks)}; the network is "
-                    f"{self.network}"
+                    f"{name} is for the network {kinds}; the network is {self.network}"
                 )
         if self.batch_normalization and self.average_weights is not None:
             raise InputError(
@@ -217,9 +217,6 @@ class TrainingSettings(ValidatedModel):
             **given: Settings by name. `None` or `"none"` takes away what the file or the recipe
                 has, of settings that may be none; so does `"none"` in the file.
 
-        Returns:
-            The settings.
-
         Raises:
             InputError: If the file cannot be read, there is no such recipe, or a setting is not
                 known or not possible.
@@ -234,20 +231,10 @@ class TrainingSettings(ValidatedModel):
 
     @classmethod
     def of_run(cls, file: str | os.PathLike, **given: Any) -> Self:
-        """The settings that a run has written, with those that are given over them.
+        """The settings that a run has written to its `settings.json`, under those that are given.
 
         They are all that its training was made of. A setting that its file does not have is newer
-        than the run, and has its default, whatever the recipe says by now.
-
-        Args:
-            file: The `settings.json` of the run.
-            **given: Settings by name, as in `merged`.
-
-        Returns:
-            The settings.
-
-        Raises:
-            InputError: As `merged` does.
+        than the run, and has its default, whatever the recipe says by now. See also `merged`.
         """
         return cls._of_layers({f"{file}": _read(Path(file))}, given)
 
