@@ -104,12 +104,13 @@ def test_the_cards_have_all_that_users_ask_for(name, card):
 
 def test_the_readme_and_the_recipe_have_the_number_of_the_card(name, card):
     value, error = stated(card, "log_likelihood")
-    lines = (REPOSITORY / "README.md").read_text().splitlines()
+    lines = (REPOSITORY / "README.md").read_text("utf-8").splitlines()
     (row,) = [line for line in lines if line.startswith(f"| [`{name}`](")]
     decimals = 1 if error > 1 else 2
-    assert row.endswith(f"| {-value:.{decimals}f} ± {error:.{decimals}f} |")
+    assert f"| {-value:.{decimals}f} ± {error:.{decimals}f} " in row
     settings = runs.settings_beside(SAVED_MODELS / name)
     if settings.recipe is not None:
+        assert f"| `{settings.recipe}` |" in row
         recipe = recipes.load(settings.recipe)
         ours = {result.seed: result.negative_log_likelihood for result in recipe.ours}
         assert ours[settings.seed] == pytest.approx(-value, abs=0.006)
