@@ -75,9 +75,6 @@ class NumbersTuner(TrialTuner):
         run.append(tuple(trial.hyperparameters.values[name] for name in ("latent_dim", "width")))
         return float(run[-1][0])
 
-    def on_trial_end(self, trial):
-        keras_tuner.Tuner.on_trial_end(self, trial)
-
 
 def main(folder, num_workers=None):
     everything = images()

@@ -14,6 +14,8 @@ from tfvae.training.settings import TrainingSettings
 from tfvae.tuning.search_settings import SearchSpace
 from tfvae.vae import VAE
 
+DEFAULT_LATENT_DIMS = (2, 4, 8, 16, 32, 64)
+
 BuildNetwork = Callable[[keras_tuner.HyperParameters], keras.Model]
 
 
@@ -34,13 +36,9 @@ class VAEHyperModel(keras_tuner.HyperModel):
         build_decoder: A function from `hp` to a decoder, likewise.
 
     Example:
-        >>> def build_decoder(hp):
-        ...     units = hp.Choice("units", [128, 512])
-        ...     return tfvae.networks.mlp_decoder((28, 28, 1), hp.get("latent_dim"), (units,))
-        >>> hypermodel = VAEHyperModel(SearchSpace(), build_decoder=build_decoder)
-        >>> tuner = keras_tuner.RandomSearch(
-        ...     hypermodel, objective=keras_tuner.Objective("val_elbo", "max")
-        ... )
+        >>> hypermodel = VAEHyperModel(SearchSpace(latent_dims=(2, 8)), num_images=len(images))
+        >>> objective = keras_tuner.Objective("val_elbo", "max")
+        >>> tuner = keras_tuner.RandomSearch(hypermodel, objective=objective)
     """
 
     def __init__(
@@ -68,31 +66,27 @@ class VAEHyperModel(keras_tuner.HyperModel):
             InputError: If the longest warm-up of the space takes all of the epochs.
         """
         space = self.space
-        if space.latent_range is None:
-            chosen = {"latent_dim": hp.Choice("latent_dim", sorted(space.latent_dims))}
-        else:
+        if space.latent_range:
             chosen = {"latent_dim": hp.Int("latent_dim", *space.latent_range, sampling="log")}
-        choices = {
-            "network": space.networks,
-            "learning_rate": space.learning_rates,
-            "batch_size": space.batch_sizes,
-            "beta": space.betas,
-            "warmup_epochs": space.warmups,
-        }
+        else:
+            latent_dims = sorted(space.latent_dims or DEFAULT_LATENT_DIMS)
+            chosen = {"latent_dim": hp.Choice("latent_dim", latent_dims)}
+        choices = {"network": space.networks, "learning_rate": space.learning_rates}
+        choices |= {"batch_size": space.batch_sizes, "beta": space.betas}
+        choices |= {"warmup_epochs": space.warmups}
         chosen |= {name: hp.Choice(name, list(given)) for name, given in choices.items() if given}
         if space.widths or space.depths:
             width = hp.Choice("width", list(space.widths)) if space.widths else 512
             depth = hp.Choice("depth", list(space.depths)) if space.depths else 2
-            if chosen.get("network", self.training.network) == "mlp":
-                chosen |= {"hidden": (width,) * depth, "filters": None}
-            else:
+            chosen |= {"hidden": (width,) * depth, "filters": None}
+            if chosen.get("network", self.training.network) != "mlp":
                 filters = tuple(max(1, width // 16) * 2**stage for stage in range(depth))
                 chosen |= {"hidden": (max(1, width // 2),), "filters": filters}
         if self.num_images is None:
             chosen["learning_rate_schedule"] = "constant"
         settings = self.training.replace(**chosen)
         # The longest one as well, so that it is refused before any trial has begun.
-        longest = max((settings.warmup_epochs, *space.warmups))
+        longest = max(space.warmups or (settings.warmup_epochs,))
         steps = self._steps_per_epoch(settings)
         job.with_epochs(settings.replace(warmup_epochs=longest), steps)
         return job.with_epochs(settings, steps)

@@ -20,7 +20,7 @@ STATE = "oracle.json"
 
 
 def read_trials(folder: Path) -> dict[str, dict[str, Any]]:
-    """Reads KerasTuner's state of each trial of a search, by its number."""
+    """Reads KerasTuner's state of each trial of a search by its number, in their order."""
     file = folder / STATE
     return json.loads(file.read_text(encoding="utf-8"))["trials"] if file.is_file() else {}
 
@@ -43,12 +43,11 @@ class _Durable(keras_tuner.Oracle):
 
     def get_state(self):
         state = super().get_state()
-        # A trial that ends is saved before it is taken off the ongoing ones.
         ongoing = state["ongoing_trials"].items()
-        state["ongoing_trials"] = {
-            key: trial for key, trial in ongoing if trial not in self.end_order
-        }
-        return state | {"trials": {key: trial.get_state() for key, trial in self.trials.items()}}
+        # A trial that ends is saved before it is taken off the ongoing ones.
+        ongoing = {tuner: trial for tuner, trial in ongoing if trial not in self.end_order}
+        trials = {key: self.trials[key].get_state() for key in self.start_order}
+        return state | {"ongoing_trials": ongoing, "trials": trials}
 
     def save(self):
         write_text(self.folder / STATE, json.dumps(self.get_state()))

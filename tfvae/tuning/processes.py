@@ -32,8 +32,8 @@ def role() -> Literal["alone", "chief", "worker"]:
         return "alone"
     if missing:
         raise InputError(
-            f"{' and '.join(missing)} must be set where the other ones of {', '.join(VARIABLES)} "
-            "are: a search over several processes needs all three in each of them"
+            f"{' and '.join(missing)} must be set: a search over several processes needs all of "
+            f"{', '.join(VARIABLES)} in each of them"
         )
     return "chief" if "chief" in os.environ[TUNER_ID] else "worker"
 
@@ -48,14 +48,13 @@ def connected_to_chief() -> Iterator[None]:
         yield
     except grpc.FutureTimeoutError as error:
         raise InputError(
-            f"no chief answers at {address} (waited {SECONDS_TO_WAIT_FOR_CHIEF:.0f} s): start the "
-            f"process whose {TUNER_ID} is chief, and give its address in {ORACLE_IP} and "
-            f"{ORACLE_PORT}"
+            f"no chief answers at {address}: start the process whose {TUNER_ID} is chief, and give "
+            f"its address in {ORACLE_IP} and {ORACLE_PORT}"
         ) from error
     except grpc.RpcError as error:
         raise WorkerLostError(
-            f"the chief at {address} went away ({error.code().name}): start the same commands "
-            "again to go on, that of the chief first; nothing that ended is lost"
+            f"the chief at {address} went away: start the same commands again to go on, that of "
+            "the chief first; nothing that ended is lost"
         ) from error
 
 
@@ -64,9 +63,6 @@ def run_local(num_workers: int) -> None:
 
     The workers share the processors, and the chief prints nothing but errors. When one process
     fails, or this one ends, so do all.
-
-    Raises:
-        WorkerLostError: If a process fails.
     """
     limits = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS")
     variables = {
@@ -76,17 +72,17 @@ def run_local(num_workers: int) -> None:
         **os.environ,
         ORACLE_IP: "127.0.0.1",
         ORACLE_PORT: str(free_ports(1)[0]),
-        # Lines come when they are printed, and no progress bars, which would cover each other.
-        "PYTHONUNBUFFERED": "1",
+        # No progress bars, which would cover each other.
         "TERM": "dumb",
     }
-    processes = []
+    processes: list[subprocess.Popen] = []
+    codes: list[int | None] = [None] * (num_workers + 1)
     try:
         for number in range(num_workers + 1):
-            of_chief = {TUNER_ID: "chief", "CUDA_VISIBLE_DEVICES": "-1"}
+            name = {TUNER_ID: f"worker-{number}" if number else "chief"}
             process = subprocess.Popen(
                 [sys.executable, *sys.orig_argv[1:]],
-                env=variables | ({TUNER_ID: f"worker-{number}"} if number else of_chief),
+                env=variables | name | ({} if number else {"CUDA_VISIBLE_DEVICES": "-1"}),
                 stdin=subprocess.DEVNULL,
                 stdout=None if number else subprocess.DEVNULL,
                 # Ctrl-C is for this process, which then ends the others.
@@ -94,17 +90,16 @@ def run_local(num_workers: int) -> None:
                 preexec_fn=end_with_parent,
             )
             processes.append(process)
-        codes = [None] * num_workers
-        # The chief looks only every 20 seconds whether the workers have ended.
-        while None in codes:
+        # The chief itself looks only every 20 seconds whether the workers have ended.
+        while None in codes[1:] and not any(codes):
             time.sleep(0.2)
-            chief_code, *codes = [process.poll() for process in processes]
-            if code := next(filter(None, [chief_code, *codes]), None):
-                raise WorkerLostError(
-                    f"a process of the search ended with exit code {code}: start the same command "
-                    "again to go on; nothing that ended is lost"
-                )
+            codes = [process.poll() for process in processes]
     finally:
         for process in processes:
             process.kill()
             process.wait()
+    if any(codes):
+        raise WorkerLostError(
+            f"a process of the search ended with exit code {next(filter(None, codes))}: start the "
+            "same command again to go on; nothing that ended is lost"
+        )

@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import itertools
 import json
 import math
 import statistics
@@ -18,22 +19,11 @@ from tfvae.common.errors import InputError
 from tfvae.common.files import atomic_write
 from tfvae.tuning.oracles import read_trials
 
-RECORDS = "executions.json"
-"""In the folder of a trial: a record of each execution that has ended."""
-
-FAILURE = "failure.txt"
-"""In the folder of a trial that failed: the reason in a line, and then where it failed."""
+RESULT = "result.json"
+"""In the folder of a trial that ended: what came of it."""
 
 TERMS = ("val_elbo", "val_log_likelihood", "val_reconstruction", "val_kl")
 """The numbers of the validation images that have a standard error over the images."""
-
-HEADERS = {
-    "val_elbo": "ELBO",
-    "val_log_likelihood": "log p(x)",
-    "val_kl": "KL",
-    "val_active_units": "active",
-    "seconds": "seconds",
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,15 +33,14 @@ class TrialResult:
     Attributes:
         trial_id: The number of the trial, as KerasTuner writes it.
         values: The values of the hyperparameters, by name.
-        numbers: The means over its executions, by name, those of the `TERMS` and of the active
-            units with a `_stderr`; none if the trial failed.
         failure: Why the trial failed, in a line; None if it did not.
+        numbers: What `average` gives of its executions; nothing if it failed.
     """
 
     trial_id: str
     values: Mapping[str, Any]
-    numbers: Mapping[str, float]
-    failure: str | None
+    failure: str | None = None
+    numbers: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
     @property
     def latent_dim(self) -> int:
@@ -114,40 +103,37 @@ class SearchResult:
     def write_table(self) -> None:
         """Writes the table of all trials."""
         rows = [
-            {"trial": trial.trial_id, **trial.values, **trial.numbers, "failure": trial.failure}
+            {"trial": trial.trial_id, **trial.values, "failure": trial.failure, **trial.numbers}
             for trial in self.trials
         ]
-        columns = dict.fromkeys([*max(rows, key=len), *(name for row in rows for name in row)])
-        with (
-            atomic_write(self.table) as path,
-            path.open("w", encoding="utf-8", newline="") as lines,
-        ):
-            writer = csv.DictWriter(lines, list(columns))
+        with atomic_write(self.table) as path, path.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, list(dict.fromkeys(itertools.chain(*rows))))
             writer.writeheader()
             writer.writerows(rows)
 
     def __rich__(self) -> RenderableType:
         """The best trial of each size, and the trials that failed."""
-        names = [*self.chosen.values, *HEADERS]
-        headers = [HEADERS.get(name, name) for name in names]
-        table = Table(*headers, box=rich.box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+        names = [*self.chosen.values, *TERMS, "val_active_units", "seconds"]
+        names.remove("val_reconstruction")
+        table = Table(box=rich.box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+        for name in names:
+            header = name.removeprefix("val_").replace("_", " ")
+            table.add_column(header, overflow="fold", no_wrap=name in TERMS)
         for trial in self.sizes:
             style = "bold" if trial is self.chosen else None
             table.add_row(*(Text(trial.text(name)) for name in names), style=style)
-        effective = [trial.numbers["val_effective_sample_size_median"] for trial in self.sizes]
-        notes = [
-            f"(the importance samples of log p(x) are worth {min(effective):.0f} to "
-            f"{max(effective):.0f} independent ones, in the median over the images)",
-            *(trial.line(self.objective) for trial in self.trials if trial.failure),
-        ]
         head = "On the validation images, mean ± standard error in nats per image:"
-        return Group(head, table, *map(Text, notes))
+        effective = [trial.numbers["val_effective_sample_size_median"] for trial in self.sizes]
+        note = f"""(the importance samples of log p(x) are worth {min(effective):.0f} to \
+{max(effective):.0f} independent ones, in the median over the images)"""
+        failures = [trial.line(self.objective) for trial in self.trials if trial.failure]
+        return Group(head, table, *map(Text, [note, *failures]))
 
 
 def read_search(folder: Path, objective: str) -> SearchResult:
     """Reads what a search has found from its folder; raises `InputError` if no trial ended well."""
     trials = [
-        read_trial(folder / f"trial_{key}", state["status"], state["hyperparameters"]["values"])
+        TrialResult(**json.loads((folder / f"trial_{key}" / RESULT).read_text(encoding="utf-8")))
         for key, state in read_trials(folder).items()
         if state["status"] in ("COMPLETED", "FAILED")
     ]
@@ -160,23 +146,6 @@ def read_search(folder: Path, objective: str) -> SearchResult:
     sizes = [best[latent_dim] for latent_dim in sorted(best)]
     chosen, reason = choose(sizes, objective)
     return SearchResult(folder, objective, trials, sizes=sizes, chosen=chosen, reason=reason)
-
-
-def read_trial(folder: Path, status: str, values: Mapping[str, Any]) -> TrialResult:
-    """Reads what came of a trial of a status and of values, as KerasTuner has them."""
-    trial_id = folder.name.removeprefix("trial_")
-    # Hyperband adds values of its own.
-    values = {name: value for name, value in values.items() if not name.startswith("tuner/")}
-    if status == "COMPLETED":
-        return TrialResult(trial_id, values, numbers=_means(read_records(folder)), failure=None)
-    failure = (folder / FAILURE).read_text(encoding="utf-8").split("\n", 1)[0]
-    return TrialResult(trial_id, values, numbers={}, failure=failure)
-
-
-def read_records(folder: Path) -> list[dict[str, Any]]:
-    """Reads the records of the executions of a trial from its folder."""
-    file = folder / RECORDS
-    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else []
 
 
 def choose(sizes: Sequence[TrialResult], objective: str) -> tuple[TrialResult, str]:
@@ -206,13 +175,15 @@ def choose(sizes: Sequence[TrialResult], objective: str) -> tuple[TrialResult, s
     return chosen, reason
 
 
-def _means(records: list[dict[str, Any]]) -> dict[str, float]:
-    """The means over executions, with the standard errors of those that have any.
+def average(records: Sequence[Mapping[str, Any]], objective: str) -> dict[str, float]:
+    """Averages the numbers of executions, with the standard errors of those that have any.
 
     The images are the same in all executions, so that only the variance between executions falls
     with their number.
     """
+    scores = [record[objective] for record in records]
     numbers: dict[str, float] = {"executions": len(records)}
+    numbers["best_execution"] = scores.index(max(scores))
     for name in (*TERMS, "val_active_units"):
         values = [record[name] for record in records]
         stddev = statistics.stdev(values) if len(values) > 1 else 0.0
@@ -220,6 +191,12 @@ def _means(records: list[dict[str, Any]]) -> dict[str, float]:
         numbers[name] = statistics.fmean(values)
         numbers[f"{name}_stderr"] = math.hypot(of_images, stddev / math.sqrt(len(values)))
         numbers[f"{name}_stddev_over_executions"] = stddev
-    for name in ("val_effective_sample_size_median", "parameters", "epochs", "best_epoch"):
+    for name in (
+        "val_effective_sample_size_median",
+        "parameters",
+        "epochs",
+        "best_epoch",
+        "seconds",
+    ):
         numbers[name] = statistics.fmean(record[name] for record in records)
-    return numbers | {"seconds": sum(record["seconds"] for record in records)}
+    return numbers

@@ -10,7 +10,7 @@ from typing import Any
 import filelock
 import keras_tuner
 
-from tfvae.common.checks import check_integer
+from tfvae.common.checks import check_choice, check_integer
 from tfvae.common.errors import InputError
 from tfvae.common.files import atomic_write
 from tfvae.datasets import describe_dataset
@@ -19,10 +19,10 @@ from tfvae.training import runs, splits
 from tfvae.training.settings import TrainingSettings
 from tfvae.tuning import processes
 from tfvae.tuning.hypermodel import VAEHyperModel
-from tfvae.tuning.results import SearchResult, read_records, read_search
+from tfvae.tuning.results import SearchResult, read_search
 from tfvae.tuning.search_figure import draw
 from tfvae.tuning.search_settings import SearchSettings, SearchSpace
-from tfvae.tuning.trials import TrialTuner, weights_file
+from tfvae.tuning.trials import WEIGHTS, TrialTuner
 from tfvae.vae import VAE
 
 DEFINITION = "search.json"
@@ -56,46 +56,37 @@ def search(
             `tf.data.Dataset` of batches; or a function from a batch size and a seed to one.
         validation_images: The images to compare models on: an array of 0 and 1, or a
             `tf.data.Dataset` of batches that gives the same at each iteration.
-        settings: How to search; `SearchSettings()` if None.
+        settings: How to search.
         folder: Where everything goes: new, empty, or of the same search.
-        num_workers: In how many processes to search: this program is started again as a chief and
-            as that many workers. If None, this process searches by itself.
+        num_workers: If given, this program is started again as a chief and as so many workers.
 
     Returns:
         The result; None in a worker, as the chief has it.
 
     Raises:
-        InputError: If something that was given cannot be used, the folder holds something else,
-            the chief is not there, or no trial ended well.
+        InputError: If something that was given cannot be used, or no trial ended well.
         WorkerLostError: If another process of the search has ended.
-
-    Example:
-        >>> hypermodel = VAEHyperModel(SearchSpace(latent_dims=(2, 8, 32)), num_images=len(images))
-        >>> result = search(hypermodel, images, held_out, folder="runs/latent-size")
-        >>> result.latent_dim, result.reason
     """
     settings = settings or SearchSettings()
     # KerasTuner wants its parent and its name, which `.` and `a/..` do not have. `resolve` would
     # also follow links, and name another folder than the one that was given.
     folder = Path(os.path.abspath(folder))  # noqa: PTH100 - `resolve` follows links
-    if hypermodel.training.strategy == "multi_worker":
-        raise InputError(
-            "a trial cannot be shared out over several processes; give the search itself several "
-            "with --workers, or strategy mirrored for the devices of this machine"
-        )
+    # The processes of a search share its trials, not the steps of one.
+    check_choice("strategy", hypermodel.training.strategy, ("auto", "one_device", "mirrored"))
     # What cannot be built is not searched.
     hypermodel.build(keras_tuner.HyperParameters())
-    definition = _define(hypermodel, settings)
-    if num_workers is not None and processes.role() == "alone":
-        check_integer("num_workers", num_workers, minimum=1)
+    role, definition = processes.role(), _define(hypermodel, settings)
+    if role != "worker":
         _check_folder(folder, definition)
+    if role == "alone" and num_workers is not None:
         # This process then goes on alone, for which no trial is left.
-        processes.run_local(num_workers)
-    is_worker = processes.role() == "worker"
-    with processes.connected_to_chief() if is_worker else _reserved(folder, definition):
+        processes.run_local(check_integer("num_workers", num_workers, minimum=1))
+    with processes.connected_to_chief() if role == "worker" else _reserved(folder):
         _check_folder(folder, definition)
+        if role != "worker":
+            runs.write_text(folder / DEFINITION, json.dumps(definition, indent=2) + "\n")
         TrialTuner(hypermodel, settings, folder).search(images, validation_images)
-        if is_worker:
+        if role == "worker":
             return None
         result = read_search(folder, settings.objective)
         result.write_table()
@@ -113,10 +104,9 @@ def load_chosen(hypermodel: VAEHyperModel, result: SearchResult) -> VAE:
     Returns:
         The trained model, compiled.
     """
-    folder = result.folder / f"trial_{result.chosen.trial_id}"
-    scores = [record[result.objective] for record in read_records(folder)]
+    weights = WEIGHTS.format(result.chosen.numbers["best_execution"])
     vae = hypermodel.build(_hyperparameters(result))
-    vae.load_weights(weights_file(folder, execution=scores.index(max(scores))))
+    vae.load_weights(result.folder / f"trial_{result.chosen.trial_id}" / weights)
     return vae
 
 
@@ -128,21 +118,19 @@ def search_dataset(
     folder: str | os.PathLike,
     num_workers: int | None = None,
 ) -> SearchResult | None:
-    """Searches the latent size for a data set, and saves the chosen model with its settings.
+    """Searches the latent size for a data set, as `search` does for a hypermodel and images.
+
+    The chosen model and its settings are then in `model.keras` and `settings.json` of the folder.
 
     Args:
         training: The data set, and what is trained where nothing is chosen.
         space: The values to choose from.
-        settings: As for `search`, like all that follows.
-        folder: Has `model.keras` and `settings.json` at the end.
+        settings: How to search.
+        folder: As for `search`.
         num_workers: As for `search`.
 
     Returns:
         What `search` returns.
-
-    Raises:
-        InputError: As `search` does, or if the data set is not there.
-        WorkerLostError: As `search` does.
     """
     description = describe_dataset(training.dataset, training.data_dir)
     shape, sizes = description.image_shape, splits.sizes(training, description)
@@ -162,14 +150,12 @@ def search_dataset(
 
 
 @contextlib.contextmanager
-def _reserved(folder: Path, definition: dict[str, Any]) -> Iterator[None]:
-    """Begins a search in its folder or goes on with it, and keeps others out during the block."""
-    _check_folder(folder, definition)
+def _reserved(folder: Path) -> Iterator[None]:
+    """Keeps others out of the folder of a search, which may be new."""
     folder.mkdir(parents=True, exist_ok=True)
     try:
         with filelock.FileLock(folder / LOCK, timeout=SECONDS_TO_WAIT_FOR_LOCK):
             runs.remove_half_written(folder)
-            runs.write_text(folder / DEFINITION, json.dumps(definition, indent=2) + "\n")
             yield
     except filelock.Timeout as error:
         raise InputError(
@@ -178,8 +164,9 @@ def _reserved(folder: Path, definition: dict[str, Any]) -> Iterator[None]:
 
 
 def _check_folder(folder, definition):
-    if (folder / DEFINITION).is_file():
-        there = json.loads((folder / DEFINITION).read_text(encoding="utf-8"))
+    file = folder / DEFINITION
+    if file.is_file():
+        there = json.loads(file.read_text(encoding="utf-8"))
         differences = [
             f"{name} is {there.get(name)} there, {value} here"
             for name, value in definition.items()
@@ -195,11 +182,9 @@ def _check_folder(folder, definition):
             f"there is no search of the chief in {folder}: chief and workers need the same folder, "
             "on a file system that all of them see"
         )
-    elif folder.exists() and not folder.is_dir():
-        raise InputError(f"the output {folder} must be a folder; there is a file")
-    elif folder.exists() and {path.name for path in folder.iterdir()} - {LOCK}:
+    elif folder.exists() and (folder.is_file() or {*folder.iterdir()} - {folder / LOCK}):
         raise InputError(
-            f"the output folder {folder} is not empty, and holds no search to go on with: choose "
+            f"the output {folder} is no empty folder, and holds no search to go on with: choose "
             "another output, or remove it"
         )
 

@@ -1,5 +1,6 @@
-"""A trial of a search: models of the same hyperparameters, trained, evaluated and recorded."""
+"""A trial of a search: models of the same hyperparameters, trained and evaluated."""
 
+import dataclasses
 import json
 import math
 import time
@@ -20,19 +21,18 @@ from tfvae.fitting.progress import Progress
 from tfvae.training import runs, strategies
 from tfvae.tuning import oracles
 from tfvae.tuning.hypermodel import VAEHyperModel
-from tfvae.tuning.results import FAILURE, RECORDS, TERMS, read_records, read_trial
+from tfvae.tuning.results import RESULT, TERMS, TrialResult, average
 from tfvae.tuning.search_settings import SearchSettings
+
+WEIGHTS = "execution_{}.weights.h5"
+"""In the folder of a trial: the weights of an execution, counted from 0."""
 
 # Lines with which TensorFlow begins an error before it gives the reason.
 _PREAMBLES = ("Graph execution error", "Detected at node", "<stack traces", " ")
 
 
 class TrialTuner(keras_tuner.Tuner):
-    """Runs the trials of a search.
-
-    Each execution of a trial has its own seed, ends with the weights of its best epoch and leaves a
-    record, so that a trial that was cut off goes on with the executions that it lacks.
-    """
+    """Runs the trials of a search: each of its executions has its own seed."""
 
     def __init__(self, hypermodel: VAEHyperModel, settings: SearchSettings, folder: Path):
         options = {}
@@ -40,15 +40,9 @@ class TrialTuner(keras_tuner.Tuner):
             options["max_epochs"] = hypermodel.settings(keras_tuner.HyperParameters()).epochs
         make_oracle = getattr(oracles, f"{settings.algorithm}Oracle")
         oracle = make_oracle(folder, settings, hypermodel.training.seed, **options)
-        super().__init__(
-            oracle,
-            hypermodel,
-            executions_per_trial=settings.executions,
-            distribution_strategy=strategies.get(hypermodel.training.strategy),
-            directory=folder.parent,
-            project_name=folder.name,
-        )
+        super().__init__(oracle, hypermodel, directory=folder.parent, project_name=folder.name)
         self.settings = settings
+        self.strategy = strategies.get(hypermodel.training.strategy)
         # KerasTuner has replaced the oracle if it is in another process.
         self.is_worker = self.oracle is not oracle
         if not self.is_worker:
@@ -64,31 +58,27 @@ class TrialTuner(keras_tuner.Tuner):
         if self.is_worker:
             time.sleep(0.5)
 
-    def on_trial_end(self, trial: Any) -> None:
-        """Tells the oracle and the user."""
-        super().on_trial_end(trial)
+    def run_trial(self, trial: Any, images: Any, validation_images: Any) -> dict[str, float]:
+        """Trains and evaluates the models of a trial, and returns the mean of the objective."""
         folder = Path(self.get_trial_dir(trial.trial_id))
-        result = read_trial(folder, trial.status, trial.hyperparameters.values)
-        print(result.line(self.settings.objective), flush=True)
-
-    def run_trial(self, trial: Any, images: Any, validation_images: Any) -> list[dict[str, float]]:
-        """Trains and evaluates a model for each execution, and returns the objective of each.
-
-        Raises:
-            keras_tuner.errors.FailedTrialError: If an execution fails.
-        """
-        folder = Path(self.get_trial_dir(trial.trial_id))
-        records = read_records(folder)
+        hp, objective = trial.hyperparameters, self.settings.objective
+        # Hyperband adds values of its own.
+        values = {name: hp.values[name] for name in hp.values if not name.startswith("tuner/")}
+        result = TrialResult(trial.trial_id, values)
         try:
-            for execution in range(len(records), self.executions_per_trial):
-                hp = trial.hyperparameters
-                records.append(self._execute(hp, execution, folder, images, validation_images))
-                runs.write_text(folder / RECORDS, json.dumps(records, indent=2) + "\n")
+            records = [
+                self._execute(hp, execution, folder, images, validation_images)
+                for execution in range(self.settings.executions)
+            ]
+            result = dataclasses.replace(result, numbers=average(records, objective))
         except Exception as error:
-            runs.write_text(folder / FAILURE, f"{_reason(error)}\n{traceback.format_exc()}")
-            raise keras_tuner.errors.FailedTrialError(_reason(error)) from error
-        name = self.settings.objective
-        return [{name: record[name]} for record in records]
+            runs.write_text(folder / "failure.txt", traceback.format_exc())
+            result = dataclasses.replace(result, failure=_reason(error))
+        runs.write_text(folder / RESULT, json.dumps(dataclasses.asdict(result), indent=2) + "\n")
+        print(result.line(objective), flush=True)
+        if result.failure:
+            raise keras_tuner.errors.FailedTrialError(result.failure)
+        return {objective: result.numbers[objective]}
 
     def _execute(self, hp, execution, folder, images, validation_images):
         began = time.perf_counter()
@@ -96,12 +86,12 @@ class TrialTuner(keras_tuner.Tuner):
         seed = settings.seed + execution
         keras.utils.clear_session()
         keras.utils.set_random_seed(seed)
-        with strategies.scope(self.distribution_strategy):
+        with strategies.scope(self.strategy):
             vae = self.hypermodel.build(hp)
         # Hyperband goes on with a trial that was promising.
         if "tuner/trial_id" in hp.values:
             continued = Path(self.get_trial_dir(hp.values["tuner/trial_id"]))
-            vae.load_weights(weights_file(continued, execution))
+            vae.load_weights(continued / WEIGHTS.format(execution))
         best_weights = BestWeights(settings.patience, start_from_epoch=settings.warmup_epochs)
         progress = Progress()
         is_dataset = isinstance(validation_images, tf.data.Dataset)
@@ -122,31 +112,22 @@ class TrialTuner(keras_tuner.Tuner):
             raise KeyboardInterrupt
         if not math.isfinite(history["loss"][-1]):
             raise FloatingPointError(best_weights.stop_reason)
-        with atomic_write(weights_file(folder, execution)) as path:
+        with atomic_write(folder / WEIGHTS.format(execution)) as path:
             vae.save_weights(path)
-        num_samples = self.settings.num_importance_samples
         with warnings.catch_warnings():
-            # The effective sample size is in the record.
+            # The effective sample size is among the numbers.
             warnings.simplefilter("ignore", inference.LowEffectiveSampleSizeWarning)
+            num_samples = self.settings.num_importance_samples
             numbers = inference.evaluate(
                 vae, validation_images, num_samples, settings.seed, verbose=False
             )
-        record = {
-            "seed": seed,
-            "parameters": vae.count_params(),
-            "epochs": len(history["loss"]),
-            "best_epoch": best_weights.best_epoch + 1,
-            **{f"val_{name}": number for name, number in numbers.items()},
-            "seconds": time.perf_counter() - began,
-        }
+        record = {f"val_{name}": number for name, number in numbers.items()}
+        record |= {"parameters": vae.count_params(), "epochs": len(history["loss"])}
+        record |= {"best_epoch": best_weights.best_epoch + 1}
+        record |= {"seconds": time.perf_counter() - began}
         log_dir = Path(self.project_dir, runs.TENSORBOARD, folder.name, f"execution_{execution}")
         _write_summaries(log_dir, hp.values, history, record)
         return record
-
-
-def weights_file(folder: Path, execution: int) -> Path:
-    """Names the file of the weights of an execution, numbered from 0, in the folder of a trial."""
-    return folder / f"execution_{execution}.weights.h5"
 
 
 def _write_summaries(log_dir, values, history, record):
