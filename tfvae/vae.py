@@ -216,17 +216,17 @@ class VAE(keras.Model):
         self.log_terms(self.inputs_of(data, self.evaluation_noise))
         return self.get_metrics_result()
 
-    def inputs_of(self, data: Any, noise: keras.random.SeedGenerator) -> Inputs:
+    def inputs_of(self, data: Any, seeds: keras.random.SeedGenerator) -> Inputs:
         """What a step needs of a batch. The noise is drawn here, outside of what XLA compiles."""
         images, _, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         images = check_images(images, self.image_shape)
-        noise = self._draw_noise(self.objective, images, next_replica_seed(noise))
+        noise = self._draw_noise(self.objective, images, next_replica_seed(seeds))
         return Inputs(images, noise, sample_weight)
 
     def update(self, inputs: Inputs) -> None:
         """Updates the networks by the gradient of the loss, and logs the terms."""
         terms, loss, gradients = self._differentiate(inputs)
-        gradients = replicas.mean(gradients, weight=inputs.num_images)
+        gradients = replicas.mean_gradients(gradients, weight=inputs.num_images)
         with replicas.gradients_of_all_replicas(self.optimizer):
             self.optimizer.apply(gradients, self.trainable_variables)
         self.term_means.update_state(terms, loss, inputs.sample_weight)

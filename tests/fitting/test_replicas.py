@@ -254,7 +254,7 @@ def gradients_of(vae, replica, infinite=()):
 
 def update(vae, gradients, weight):
     """As the model's own step does it."""
-    means = replicas.mean(gradients, weight)
+    means = replicas.mean_gradients(gradients, weight)
     with replicas.gradients_of_all_replicas(vae.optimizer):
         vae.optimizer.apply(means, vae.trainable_variables)
 
@@ -318,7 +318,7 @@ def test_replicas_without_images_do_not_count(two_replicas):
     def mean():
         replica = tf.distribute.get_replica_context().replica_id_in_sync_group
         weight = tf.cast(3 * (1 - replica), tf.float32)
-        return replicas.mean([7.0 * weight / weight, None], weight)
+        return replicas.mean_gradients([7.0 * weight / weight, None], weight)
 
     gradient, nothing = two_replicas.run(mean)
     assert nothing is None

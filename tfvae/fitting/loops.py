@@ -1,4 +1,4 @@
-"""How many steps `fit` takes between two looks of Keras, and whether XLA compiles them.
+"""How many steps `fit` takes between two calls of callbacks, and whether XLA compiles them.
 
 Keras calls a function of the iterator, `steps_per_execution` steps at a time. There are two loops
 behind it. The general one runs the step on each replica of a strategy, or plainly on one device.
@@ -140,12 +140,12 @@ def test_function(model: keras.Model) -> Callable[[Any], dict[str, tf.Tensor]]:
     return _function(model, "test_step", model.log_terms, model.evaluation_noise, model.jit_compile)
 
 
-def _function(model, step_name, step_on_inputs, noise, is_compiled):
+def _function(model, step_name, step_on_inputs, seeds, is_compiled):
     step = getattr(model, step_name)
     strategy = model.strategy
     check = FirstBatchCheck(model.image_shape, strategy)
     if is_compiled and strategy.num_replicas_in_sync == 1 and not _overrides(model, step_name):
-        steps = _compiled_loop(model, check, step_on_inputs, noise)
+        steps = _compiled_loop(model, check, step_on_inputs, seeds)
     else:
         steps = _general_loop(model, check, step)
 
@@ -191,11 +191,11 @@ def _general_loop(model, check, step):
     return steps
 
 
-def _compiled_loop(model, check, step_on_inputs, noise):
+def _compiled_loop(model, check, step_on_inputs, seeds):
     strategy, most_steps = model.strategy, model.steps_per_execution
 
     def prepare(batch):
-        return strategy.run(model.inputs_of, args=(batch.get_value(), noise))
+        return strategy.run(model.inputs_of, args=(batch.get_value(), seeds))
 
     @tf.function(jit_compile=True, autograph=False)
     def run_gathered(count, *gathered):
@@ -209,13 +209,13 @@ def _compiled_loop(model, check, step_on_inputs, noise):
         """Runs a batch and those behind it that are of equal size, as far as they fit."""
         first = prepare(batch)
         batch_size = tf.shape(first.images)[0]
-        room = MOST_GATHERED_BYTES // (tf.size(first.images) * first.images.dtype.size)
-        room = tf.clip_by_value(room, 1, most_steps)
-        arrays = [_array_from(tensor, room) for tensor in first if tensor is not None]
+        capacity = MOST_GATHERED_BYTES // (tf.size(first.images) * first.images.dtype.size)
+        capacity = tf.clip_by_value(capacity, 1, most_steps)
+        arrays = [_array_from(tensor, capacity) for tensor in first if tensor is not None]
 
         def is_equal(count, batch, arrays):
             return tf.cond(
-                (count < room) & (num_done + count < most_steps) & batch.has_value(),
+                (count < capacity) & (num_done + count < most_steps) & batch.has_value(),
                 lambda: _batch_size(batch.get_value()) == batch_size,
                 lambda: False,
             )
@@ -230,7 +230,7 @@ def _compiled_loop(model, check, step_on_inputs, noise):
         count, following, arrays = tf.while_loop(is_equal, gather, (1, following, arrays))
 
         def run_all():
-            return run_gathered(count, *(_stack(array, count, room) for array in arrays))
+            return run_gathered(count, *(_stack(array, count, capacity) for array in arrays))
 
         def run_first():
             strategy.run(step_on_inputs, args=(first,))

@@ -14,7 +14,8 @@ import tensorflow as tf
 
 from tfvae.common.errors import InputError
 
-# The gradients of the last layers are on their way while those of the first are computed.
+# Gradients are sent in packs of 2 MB, so that sending those of the last layers overlaps with
+# computing those of the first.
 _OPTIONS = tf.distribute.experimental.CommunicationOptions(bytes_per_pack=2 * 2**20)
 
 
@@ -26,7 +27,9 @@ def sum_over_replicas(value: tf.Tensor | list[tf.Tensor]) -> tf.Tensor | list[tf
     return context.all_reduce(tf.distribute.ReduceOp.SUM, value, _OPTIONS)
 
 
-def mean(gradients: Sequence[tf.Tensor | None], weight: tf.Tensor) -> Sequence[tf.Tensor | None]:
+def mean_gradients(
+    gradients: Sequence[tf.Tensor | None], weight: tf.Tensor
+) -> Sequence[tf.Tensor | None]:
     """The mean of the gradients of all replicas, on each replica; themselves where there is one.
 
     The weights travel with the gradients, because every exchange has its price.

@@ -104,9 +104,7 @@ def gradient_draws(
     variables = {name: x.trainable_variables for name, x in networks.items() if x.trainable_weights}
     if not variables:
         raise InputError("the model has no trainable variables, so there are no gradients")
-    images = check_images(images, vae.image_shape)
-    if images.shape[0] == 0:
-        raise InputError("images are empty: give a batch of at least one")
+    images = check_images(images, vae.image_shape, nonempty=True)
     dtype = vae.distribution_dtype
 
     @tf.function

@@ -2,13 +2,13 @@
 
 import importlib.util
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import keras
 
 from tfvae.common.errors import InputError
 from tfvae.common.files import atomic_write
+from tfvae.networks import layers_of
 from tfvae.serving.export import check_exportable
 from tfvae.serving.signatures import signatures
 from tfvae.vae import VAE
@@ -66,7 +66,9 @@ class _SignatureModel(keras.Model):
 def _export(vae, folder, *, keras_format, suffix):
     check_exportable(vae)
     dtypes = {
-        layer.compute_dtype for network in (vae.encoder, vae.decoder) for layer in _layers(network)
+        layer.compute_dtype
+        for network in (vae.encoder, vae.decoder)
+        for layer in layers_of(network)
     }
     if dtypes != {"float32"}:
         raise InputError(
@@ -86,11 +88,3 @@ def _export(vae, folder, *, keras_format, suffix):
             )
         paths.append(path)
     return tuple(paths)
-
-
-def _layers(network: keras.Layer) -> Iterator[keras.Layer]:
-    """The layers of a network, and those of the models among them."""
-    for layer in network.layers:
-        yield layer
-        if isinstance(layer, keras.Model):
-            yield from _layers(layer)
