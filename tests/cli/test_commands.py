@@ -19,6 +19,7 @@ from tfvae.training import job, runs
 from tfvae.training.settings import TrainingSettings
 
 
+@pytest.mark.slow
 def test_a_recipe_is_trained_with_what_goes_over_it_and_published(digits_data_dir, tmp_path):
     folder, numbers = tmp_path / "run", tmp_path / "numbers.json"
     arguments = (
@@ -207,7 +208,7 @@ def test_wrong_input_is_one_line_and_2(tiny_run, tmp_path, monkeypatch):
         (("encode", folder, "--output", tmp_path), "must be a .npz file"),
         (("plot", folder, "--output", folder), "is not empty: choose another"),
         (("export", folder, broken), "broken.keras"),
-        (("request", "encode", "--output", text), "exists, and is not overwritten"),
+        (("request", "encode", "--output", text), "must be a .npz or .png file"),
         (("request", "encode", "--output", "a.npz", "--images", "b.npy"), "b.npy"),
     ):
         assert_refused(tfvae(*arguments), message)

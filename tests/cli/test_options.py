@@ -201,7 +201,10 @@ def test_no_words_give_a_traceback(option, value):
         ("sample digits --count 0", "--count must be an integer from 1 to 100,000; got '0'"),
         ("request score", "--output needs a value: a path"),
         ("request fly --output a.npz", "SIGNATURE must be one of encode, decode, reconstruct"),
-        ("tune --latent-dims 0", "--latent-dims must be a list of integers from 1 to 100,000; got"),
+        (
+            "tune --latent-dims 0",
+            "--latent-dims must be a list of integers from 1 to 100,000, or none; got",
+        ),
         ("tune --latent-range 3", "--latent-range needs a value: The smallest and the largest"),
     ],
 )

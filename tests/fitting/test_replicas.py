@@ -64,6 +64,7 @@ def test_two_replicas_train_like_one_device(one_device, two_replicas, images):
     check_equal(one_device, trained(two_replicas, images))
 
 
+@pytest.mark.slow
 def test_four_replicas_train_like_one_device(one_device, four_replicas, images):
     check_equal(one_device, trained(four_replicas, images))
 
@@ -88,6 +89,7 @@ def test_one_replica_trains_like_one_device(one_device, one_replica, images):
     assert vae.optimizer.iterations.numpy() == 26
 
 
+@pytest.mark.slow
 def test_one_replica_in_xla_s_loop(one_replica, images):
     compile_arguments = {"jit_compile": True, "steps_per_execution": 3}
     one, other = (
@@ -104,6 +106,7 @@ def test_several_steps_per_execution(two_replicas, images):
     check_equal(one, two)
 
 
+@pytest.mark.slow
 def test_xla_changes_nothing(one_device, two_replicas, images):
     vae, history = trained(two_replicas, images, jit_compile=True)
     check_equal(one_device, (vae, history))
@@ -112,7 +115,10 @@ def test_xla_changes_nothing(one_device, two_replicas, images):
 
 @pytest.mark.parametrize(
     ("optimizer", "arguments"),
-    [(keras.optimizers.SGD, {"momentum": 0.5}), (optimizers.AdamW, {"weight_decay": 1.0})],
+    [
+        (keras.optimizers.SGD, {"momentum": 0.5}),
+        pytest.param(optimizers.AdamW, {"weight_decay": 1.0}, marks=pytest.mark.slow),
+    ],
 )
 def test_optimizers_of_outside_the_scope_are_made_again_within(
     optimizer, arguments, two_replicas, images
@@ -132,7 +138,9 @@ def test_optimizers_of_outside_the_scope_are_made_again_within(
     assert two[0].objective.num_samples == 2
 
 
-@pytest.mark.parametrize("dtype", ["mixed_bfloat16", "mixed_float16"])
+@pytest.mark.parametrize(
+    "dtype", [pytest.param("mixed_bfloat16", marks=pytest.mark.slow), "mixed_float16"]
+)
 def test_mixed_precision_trains(dtype, two_replicas, images):
     vae = small_vae(two_replicas, dtype=dtype, noise=True)
     vae.compile(keras.optimizers.Adam(1e-2))
@@ -141,6 +149,7 @@ def test_mixed_precision_trains(dtype, two_replicas, images):
     assert loss[-1] < loss[0] - 1
 
 
+@pytest.mark.slow
 def test_steps_per_execution_may_be_left_open(two_replicas, images):
     one, two = [], []
     for strategy, results in ((None, one), (two_replicas, two)):
@@ -155,7 +164,10 @@ def test_steps_per_execution_may_be_left_open(two_replicas, images):
 
 
 @pytest.mark.filterwarnings("ignore::tfvae.inference.LowEffectiveSampleSizeWarning")
-@pytest.mark.parametrize(("dtype", "tolerance"), [(None, 1e-6), ("mixed_bfloat16", 1e-2)])
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"),
+    [(None, 1e-6), pytest.param("mixed_bfloat16", 1e-2, marks=pytest.mark.slow)],
+)
 def test_the_rest_of_the_interface_is_that_of_one_device(dtype, tolerance, two_replicas, images):
     one, two = small_vae(dtype=dtype), small_vae(two_replicas, dtype=dtype)
     for vae in (one, two):
@@ -188,6 +200,7 @@ def test_the_rest_of_the_interface_is_that_of_one_device(dtype, tolerance, two_r
     np.testing.assert_array_equal(one.sample(3, seed=0), two.sample(3, seed=0))
 
 
+@pytest.mark.slow
 def test_streams_larger_than_memory_train_in_bounded_memory(two_replicas):
     keras.utils.set_random_seed(0)
     with two_replicas.scope():

@@ -28,7 +28,8 @@ def one_device(images):
     return trained(None, images, **forked_programs.compile_arguments())
 
 
-@pytest.mark.parametrize("count", [2, pytest.param(3, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [2, 3])
 def test_workers_train_like_one_device(count, one_device, images, digits_data_dir, tmp_path):
     processes = forked_processes.start(
         forked_programs.train_as_worker,

@@ -101,7 +101,10 @@ def test_the_readme_has_the_first_number_of_the_recipe(name):
     assert recipe.ours[0].seed == 0  # As the README says of all.
 
 
-@pytest.mark.parametrize("name", PUBLISHED)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.slow if "resnet" in name else ()) for name in PUBLISHED],
+)
 def test_recipes_build_and_learn(name):
     tf.keras.utils.set_random_seed(0)
     settings = TrainingSettings.merged(recipe=name, epochs=1)

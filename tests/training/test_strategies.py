@@ -69,6 +69,7 @@ def test_tf_config_that_cannot_be_used_is_refused(text, message, monkeypatch):
         strategies.get("multi_worker")
 
 
+@pytest.mark.slow
 def test_a_command_on_several_devices_trains_evaluates_and_exports(tiny_run, tmp_path):
     """With the numbers of one device: the replicas draw other noise, and see the same images."""
     arguments = ("--config", str(tiny_run.folder / runs.SETTINGS), "--strategy", "mirrored")

@@ -171,6 +171,7 @@ def test_an_interrupted_search_goes_on_to_the_same_result(capricious, tmp_path):
     assert again.reason == capricious[0].reason
 
 
+@pytest.mark.slow
 def test_hyperband_continues_the_best(tmp_path):
     hypermodel = EagerHyperModel(latent_dims=(1, 2, 3))
     hypermodel.training = hypermodel.training.replace(epochs=3)
