@@ -67,6 +67,12 @@ def test_num_validation_images_are_those_at_the_end_of_train(gray):
     assert len(values(fewer, "train[:7]")) == 7
 
 
+def test_a_data_set_without_a_test_split_has_no_images_held_out(gray):
+    description = describe_dataset(gray.dataset, gray.data_dir)
+    description = dataclasses.replace(description, num_examples={"train": 45, "validation": 5})
+    assert splits.sizes(gray, description) == {"train": 45, "validation": 5, "test": 0}
+
+
 def test_num_validation_images_leave_some_to_train_on(gray):
     for count in (50, 51):
         settings = gray.replace(num_validation_images=count)

@@ -15,7 +15,7 @@ EVALUATION_SEED = 0
 
 def sizes(settings: TrainingSettings, description: DatasetDescription) -> dict[str, int]:
     """How many images each split of the data set has under these settings, by its name."""
-    counts = dict(description.num_examples)
+    counts = {"test": 0, **description.num_examples}
     num_validation = settings.num_validation_images
     # A data set without train says so itself when its images are asked for.
     if num_validation is None or "train" not in counts:
