@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import lazy_loader
 
+from tfvae.common import registration as registration
+
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from tfvae.fitting import callbacks as callbacks
     from tfvae.inference import log_likelihood as log_likelihood
     from tfvae.serving import export_saved_model as export_saved_model
+    from tfvae.training import load_model as load_model
     from tfvae.training import load_pretrained as load_pretrained
     from tfvae.vae import VAE as VAE
 
@@ -46,7 +49,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "fitting": ["callbacks"],
         "inference": ["log_likelihood"],
         "serving": ["export_saved_model"],
-        "training": ["load_pretrained"],
+        "training": ["load_model", "load_pretrained"],
         "vae": ["VAE"],
     },
 )

@@ -17,6 +17,19 @@ def test_models_are_loaded_by_their_names():
     assert (folder / "card" / "README.md").is_file()
 
 
+def test_models_are_compiled_when_they_are_loaded():
+    images = np.zeros((4, 28, 28, 1), "float32")
+    for vae in (tfvae.load_pretrained("digits"), tfvae.load_model("digits")):
+        assert set(vae.evaluate(images, return_dict=True, verbose=0)) >= {"loss", "elbo"}
+
+
+def test_models_of_your_own_are_loaded_by_their_path(tiny_run):
+    for path in (tiny_run.folder, tiny_run.folder / runs.MODEL):
+        assert type(tfvae.load_model(path).objective) is tfvae.objectives.ELBO
+    with pytest.raises(InputError, match="there is no model 'nosuch'"):
+        tfvae.load_model("nosuch")
+
+
 def test_an_installed_package_has_them_inside(monkeypatch, tmp_path):
     inside = tmp_path / "tfvae" / "saved_models" / "mine"
     inside.mkdir(parents=True)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from tfvae.training import settings as settings
     from tfvae.training import strategies as strategies
     from tfvae.training.job import train as train
+    from tfvae.training.pretrained import load_model as load_model
     from tfvae.training.pretrained import load_pretrained as load_pretrained
     from tfvae.training.settings import TrainingSettings as TrainingSettings
 
@@ -22,7 +23,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submodules=["pretrained", "publishing", "recipes", "settings", "strategies"],
     submod_attrs={
         "job": ["train"],
-        "pretrained": ["load_pretrained"],
+        "pretrained": ["load_model", "load_pretrained"],
         "settings": ["TrainingSettings"],
     },
 )

@@ -31,7 +31,7 @@ def folder_of(name: str) -> Path:
     if name not in names():
         raise InputError(
             f"there is no pretrained model {name!r} (a .keras file of your own is loaded by "
-            f"keras.saving.load_model): {suggestion(name, names())}"
+            f"tfvae.load_model): {suggestion(name, names())}"
         )
     return next(folder / name for folder in _FOLDERS if (folder / name / runs.MODEL).is_file())
 
@@ -48,15 +48,34 @@ def find_model(model: str | os.PathLike) -> Path:
     )
 
 
+def load_model(model: str | os.PathLike) -> VAE:
+    """Loads a VAE of your own, or one that comes with the package; no code of a file is run.
+
+    Args:
+        model: A `.keras` file, the folder of a training run, or the name of a pretrained model.
+
+    Returns:
+        The model, compiled as it was saved; with the default optimizer and objective if it was
+        saved without.
+
+    Raises:
+        InputError: If there is no such model, or the file holds something else.
+
+    Example:
+        >>> vae = tfvae.load_model("runs/digits-1")
+        >>> vae.evaluate(tfvae.load_dataset("digits", split="test"), return_dict=True)
+    """
+    vae = runs.load_vae(find_model(model))
+    if not vae.compiled:
+        vae.compile()
+    return vae
+
+
 def load_pretrained(name: str) -> VAE:
-    """Loads a model that comes with the package.
+    """Loads a model that comes with the package, compiled like a new one.
 
     Args:
         name: One of `tfvae.training.pretrained.names()`; its card says what it is and how good.
-
-    Returns:
-        The model, not compiled: call `compile()` before `evaluate` and `fit`; `encode`, `decode`,
-        `sample` and the estimators of log p(x) need nothing.
 
     Raises:
         InputError: If there is no pretrained model of that name.
@@ -65,4 +84,4 @@ def load_pretrained(name: str) -> VAE:
         >>> vae = tfvae.load_pretrained("digits")
         >>> images = vae.sample(16, seed=0)
     """
-    return runs.load_vae(folder_of(name))
+    return load_model(folder_of(name))
