@@ -1,12 +1,14 @@
 """Encoders and decoders as plain Keras models: mlp, conv and resnet, for images of any shape."""
 
+import contextlib
+import functools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import keras
 
-from tfvae.common.checks import check_integer
+from tfvae.common.checks import check_choice, check_integer
 from tfvae.common.errors import InputError
 from tfvae.common.shapes import ImageShape, check_image_shape
 
@@ -31,18 +33,15 @@ def mlp_encoder(
         A model from images `[batch, height, width, channels]` to `[batch, 2 * latent_dim]`: the
         locations, then the unconstrained scales.
 
-    Raises:
-        InputError: If a size is not positive.
-
     References:
         Dauphin et al. Language Modeling with Gated Convolutional Networks. 2016. arXiv:1612.08083
         (gated layers).
     """
     _check_sizes(image_shape, latent_dim, hidden=hidden)
-    images = _input(image_shape, "images", dtype)
-    features = keras.layers.Flatten(name="pixels", dtype=dtype)(images)
-    features = _dense_layers(features, hidden, activation, dtype)
-    return keras.Model(images, _posterior_parameters(features, latent_dim, dtype), name="encoder")
+    with _dtype_policy(dtype):
+        images = _input(image_shape, "images")
+        features = keras.layers.Flatten(name="pixels")(images)
+        return _encoder(images, _dense_layers(features, hidden, activation), latent_dim)
 
 
 def mlp_decoder(
@@ -59,16 +58,14 @@ def mlp_decoder(
 
     Returns:
         A model from latents `[batch, latent_dim]` to logits `[batch, height, width, channels]`.
-
-    Raises:
-        InputError: If a size is not positive.
     """
     _check_sizes(image_shape, latent_dim, hidden=hidden)
-    latents = _input((latent_dim,), "latents", dtype)
-    features = _dense_layers(latents, tuple(reversed(hidden)), activation, dtype)
-    features = keras.layers.Dense(math.prod(image_shape), name="pixels", dtype=dtype)(features)
-    logits = keras.layers.Reshape(image_shape, name="logits", dtype=dtype)(features)
-    return keras.Model(latents, logits, name="decoder")
+    with _dtype_policy(dtype):
+        latents = _input((latent_dim,), "latents")
+        features = _dense_layers(latents, hidden[::-1], activation)
+        features = keras.layers.Dense(math.prod(image_shape), name="pixels")(features)
+        logits = keras.layers.Reshape(image_shape, name="logits")(features)
+        return keras.Model(latents, logits, name="decoder")
 
 
 def conv_encoder(
@@ -91,26 +88,15 @@ def conv_encoder(
 
     Returns:
         A model from images `[batch, height, width, channels]` to `[batch, 2 * latent_dim]`.
-
-    Raises:
-        InputError: If a size is not positive.
     """
     _check_sizes(image_shape, latent_dim, filters=filters, hidden=[hidden])
-    images = _input(image_shape, "images", dtype)
-    features = images
-    for index, count in enumerate(filters):
-        features = keras.layers.Conv2D(
-            count,
-            kernel_size=4,
-            strides=2,
-            padding="same",
-            activation=activation,
-            name=f"conv_{index}",
-            dtype=dtype,
-        )(features)
-    features = keras.layers.Flatten(name="flatten", dtype=dtype)(features)
-    features = _dense_layers(features, [hidden], activation, dtype)
-    return keras.Model(images, _posterior_parameters(features, latent_dim, dtype), name="encoder")
+    with _dtype_policy(dtype):
+        features = images = _input(image_shape, "images")
+        for index, count in enumerate(filters):
+            layer = _Conv2D(count, 4, strides=2, activation=activation, name=f"conv_{index}")
+            features = layer(features)
+        features = keras.layers.Flatten(name="flatten")(features)
+        return _encoder(images, _dense_layers(features, [hidden], activation), latent_dim)
 
 
 def conv_decoder(
@@ -128,29 +114,20 @@ def conv_decoder(
 
     Returns:
         A model from latents `[batch, latent_dim]` to logits `[batch, height, width, channels]`.
-
-    Raises:
-        InputError: If a size is not positive.
     """
     _check_sizes(image_shape, latent_dim, filters=filters, hidden=[hidden])
     sizes = _halved_sizes(image_shape, len(filters))
-    latents = _input((latent_dim,), "latents", dtype)
-    features = _dense_layers(latents, [hidden], activation, dtype)
-    features = _feature_map(features, (*sizes[-1], filters[-1]), activation, dtype)
-    outputs = [*filters[:-1], None]
-    for index in reversed(range(len(filters))):
-        last = index == 0
-        features = keras.layers.Conv2DTranspose(
-            image_shape[2] if last else outputs[index - 1],
-            kernel_size=4,
-            strides=2,
-            padding="same",
-            activation=None if last else activation,
-            name=f"conv_{index}",
-            dtype=dtype,
-        )(features)
-        features = _cropped(features, sizes[index], name=f"crop_{index}", dtype=dtype)
-    return keras.Model(latents, features, name="decoder")
+    outputs = [image_shape[2], *filters[:-1]]
+    with _dtype_policy(dtype):
+        latents = _input((latent_dim,), "latents")
+        features = _dense_layers(latents, [hidden], activation)
+        features = _feature_map(features, (*sizes[-1], filters[-1]), activation)
+        for index in reversed(range(len(filters))):
+            layer = _Conv2DTranspose(
+                outputs[index], 4, activation=activation if index else None, name=f"conv_{index}"
+            )
+            features = _cropped(layer(features), sizes[index], name=f"crop_{index}")
+        return keras.Model(latents, features, name="decoder")
 
 
 def resnet_encoder(
@@ -178,28 +155,22 @@ def resnet_encoder(
     Returns:
         A model from images `[batch, height, width, channels]` to `[batch, 2 * latent_dim]`.
 
-    Raises:
-        InputError: If a size is not positive.
-
     References:
         He et al. Identity Mappings in Deep Residual Networks. 2016. arXiv:1603.05027.
         Ioffe and Szegedy. Batch Normalization: Accelerating Deep Network Training by Reducing
         Internal Covariate Shift. 2015. arXiv:1502.03167.
     """
     _check_sizes(image_shape, latent_dim, filters=filters, hidden=[hidden], blocks=[blocks])
-    images = _input(image_shape, "images", dtype)
-    features = images
-    for stage, count in enumerate(filters):
-        features = keras.layers.Conv2D(
-            count, kernel_size=3, strides=2, padding="same", name=f"down_{stage}", dtype=dtype
-        )(features)
-        for block in range(blocks):
-            name = f"stage_{stage}_{block}"
-            features = _residual_block(features, activation, batch_normalization, name, dtype)
-    features = _activated(features, activation, batch_normalization, "activation", dtype)
-    features = keras.layers.Flatten(name="flatten", dtype=dtype)(features)
-    features = _dense_layers(features, [hidden], activation, dtype)
-    return keras.Model(images, _posterior_parameters(features, latent_dim, dtype), name="encoder")
+    activated = functools.partial(_activated, activation, batch_normalization)
+    with _dtype_policy(dtype):
+        features = images = _input(image_shape, "images")
+        for stage, count in enumerate(filters):
+            features = _Conv2D(count, 3, strides=2, name=f"down_{stage}")(features)
+            for block in range(blocks):
+                features = _residual_block(features, activated, f"stage_{stage}_{block}")
+        features = activated(features, "activation")
+        features = keras.layers.Flatten(name="flatten")(features)
+        return _encoder(images, _dense_layers(features, [hidden], activation), latent_dim)
 
 
 def resnet_decoder(
@@ -219,33 +190,22 @@ def resnet_decoder(
 
     Returns:
         A model from latents `[batch, latent_dim]` to logits `[batch, height, width, channels]`.
-
-    Raises:
-        InputError: If a size is not positive.
     """
     _check_sizes(image_shape, latent_dim, filters=filters, hidden=[hidden], blocks=[blocks])
     sizes = _halved_sizes(image_shape, len(filters))
-    latents = _input((latent_dim,), "latents", dtype)
-    features = _dense_layers(latents, [hidden], activation, dtype)
-    features = _feature_map(features, (*sizes[-1], filters[-1]), None, dtype)
-    for stage in reversed(range(len(filters))):
-        for block in range(blocks):
-            name = f"stage_{stage}_{block}"
-            features = _residual_block(features, activation, batch_normalization, name, dtype)
-        features = keras.layers.Conv2DTranspose(
-            filters[max(stage - 1, 0)],
-            kernel_size=3,
-            strides=2,
-            padding="same",
-            name=f"up_{stage}",
-            dtype=dtype,
-        )(features)
-        features = _cropped(features, sizes[stage], name=f"crop_{stage}", dtype=dtype)
-    features = _activated(features, activation, batch_normalization, "activation", dtype)
-    logits = keras.layers.Conv2D(
-        image_shape[2], kernel_size=3, padding="same", name="logits", dtype=dtype
-    )(features)
-    return keras.Model(latents, logits, name="decoder")
+    activated = functools.partial(_activated, activation, batch_normalization)
+    with _dtype_policy(dtype):
+        latents = _input((latent_dim,), "latents")
+        features = _dense_layers(latents, [hidden], activation)
+        features = _feature_map(features, (*sizes[-1], filters[-1]), None)
+        for stage in reversed(range(len(filters))):
+            for block in range(blocks):
+                features = _residual_block(features, activated, f"stage_{stage}_{block}")
+            layer = _Conv2DTranspose(filters[max(stage - 1, 0)], 3, name=f"up_{stage}")
+            features = _cropped(layer(features), sizes[stage], name=f"crop_{stage}")
+        features = activated(features, "activation")
+        logits = _Conv2D(image_shape[2], 3, name="logits")(features)
+        return keras.Model(latents, logits, name="decoder")
 
 
 BY_NAME: dict[str, tuple[Callable[..., keras.Model], Callable[..., keras.Model]]] = {
@@ -259,7 +219,7 @@ BY_NAME: dict[str, tuple[Callable[..., keras.Model], Callable[..., keras.Model]]
 def build(
     network: str, image_shape: ImageShape, latent_dim: int, dtype: str | None = None, **sizes: Any
 ) -> tuple[keras.Model, keras.Model]:
-    """The encoder and the decoder of a kind of network.
+    """The encoder and the decoder of a kind of network, with equal arguments.
 
     Args:
         network: `"mlp"`, `"conv"` or `"resnet"`.
@@ -268,19 +228,14 @@ def build(
         dtype: A Keras dtype policy; the global one if None.
         **sizes: The further arguments of both, such as `hidden` or `filters`.
 
-    Returns:
-        The encoder and the decoder.
-
     Raises:
         InputError: If there is no such network, or a size is not positive.
     """
-    if network not in BY_NAME:
-        raise InputError(f"network must be one of {', '.join(BY_NAME)}; got {network!r}")
-    encoder, decoder = BY_NAME[network]
-    return (
-        encoder(image_shape, latent_dim, dtype=dtype, **sizes),
-        decoder(image_shape, latent_dim, dtype=dtype, **sizes),
+    check_choice("network", network, BY_NAME)
+    encoder, decoder = (
+        make(image_shape, latent_dim, dtype=dtype, **sizes) for make in BY_NAME[network]
     )
+    return encoder, decoder
 
 
 def layers_of(network: keras.Model) -> Iterator[keras.Layer]:
@@ -300,35 +255,47 @@ def _check_sizes(image_shape, latent_dim, **sizes):
         raise InputError("filters must name at least one convolution; got none")
 
 
-def _input(shape, name, dtype):
+@contextlib.contextmanager
+def _dtype_policy(policy):
+    """Gives the layers that are made within a policy, which is the global one if None."""
+    global_policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy or global_policy)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(global_policy)
+
+
+_Conv2D = functools.partial(keras.layers.Conv2D, padding="same")
+_Conv2DTranspose = functools.partial(keras.layers.Conv2DTranspose, strides=2, padding="same")
+
+
+def _input(shape, name):
     # Of the variables' type: a float32 input would round the latents of a float64 model.
-    dtype = keras.dtype_policies.get(dtype or keras.config.dtype_policy()).variable_dtype
-    return keras.Input(shape, name=name, dtype=dtype)
+    return keras.Input(shape, name=name, dtype=keras.config.dtype_policy().variable_dtype)
 
 
-def _dense_layers(features, hidden, activation, dtype):
+def _dense_layers(features, hidden, activation):
     is_gated = activation == "glu"
     for index, units in enumerate(hidden):
         features = keras.layers.Dense(
             2 * units if is_gated else units,
             activation=None if is_gated else activation,
             name=f"hidden_{index}",
-            dtype=dtype,
         )(features)
         if is_gated:
             features = keras.ops.glu(features)
     return features
 
 
-def _posterior_parameters(features, latent_dim, dtype):
-    return keras.layers.Dense(2 * latent_dim, name="posterior_parameters", dtype=dtype)(features)
+def _encoder(images, features, latent_dim):
+    parameters = keras.layers.Dense(2 * latent_dim, name="posterior_parameters")(features)
+    return keras.Model(images, parameters, name="encoder")
 
 
-def _feature_map(features, shape, activation, dtype):
-    features = keras.layers.Dense(
-        math.prod(shape), activation=activation, name="unflatten", dtype=dtype
-    )(features)
-    return keras.layers.Reshape(shape, name="feature_map", dtype=dtype)(features)
+def _feature_map(features, shape, activation):
+    layer = keras.layers.Dense(math.prod(shape), activation=activation, name="unflatten")
+    return keras.layers.Reshape(shape, name="feature_map")(layer(features))
 
 
 def _halved_sizes(image_shape, times):
@@ -339,32 +306,23 @@ def _halved_sizes(image_shape, times):
     return sizes
 
 
-def _cropped(features, size, name, dtype):
+def _cropped(features, size, name):
     """Drops the row and the column that doubling an odd size gives too much."""
     height, width = features.shape[1] - size[0], features.shape[2] - size[1]
     if not height and not width:
         return features
-    return keras.layers.Cropping2D(((0, height), (0, width)), name=name, dtype=dtype)(features)
+    return keras.layers.Cropping2D(((0, height), (0, width)), name=name)(features)
 
 
-def _activated(features, activation, batch_normalization, name, dtype):
+def _activated(activation, batch_normalization, features, name):
     if batch_normalization:
-        layer = keras.layers.BatchNormalization(name=f"{name}_normalization", dtype=dtype)
-        features = layer(features)
-    return keras.layers.Activation(activation, name=name, dtype=dtype)(features)
+        features = keras.layers.BatchNormalization(name=f"{name}_normalization")(features)
+    return keras.layers.Activation(activation, name=name)(features)
 
 
-def _residual_block(features, activation, batch_normalization, name, dtype):
+def _residual_block(features, activated, name):
     residual = features
     for index in range(2):
-        residual = _activated(
-            residual, activation, batch_normalization, f"{name}_activation_{index}", dtype
-        )
-        residual = keras.layers.Conv2D(
-            features.shape[-1],
-            kernel_size=3,
-            padding="same",
-            name=f"{name}_conv_{index}",
-            dtype=dtype,
-        )(residual)
-    return keras.layers.Add(name=f"{name}_sum", dtype=dtype)([features, residual])
+        residual = activated(residual, f"{name}_activation_{index}")
+        residual = _Conv2D(features.shape[-1], 3, name=f"{name}_conv_{index}")(residual)
+    return keras.layers.Add(name=f"{name}_sum")([features, residual])
