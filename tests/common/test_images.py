@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from tfvae.common.errors import InputError
-from tfvae.common.images import check_binary_images, check_image_array, check_images
+from tfvae.common.images import check_image_array, check_images
 
 SHAPE = (28, 28, 1)
 
@@ -20,7 +20,7 @@ SHAPE = (28, 28, 1)
         ),
         (np.full((2, *SHAPE), 255.0, np.float32), "with maximum 255: divide by 255"),
         (np.full((2, *SHAPE), 1.5, np.float32), "with maximum 1.5: scale to [0, 1]"),
-        (np.full((2, *SHAPE), -1.0), "with minimum -1: scale to [0, 1]"),
+        (np.full((2, *SHAPE), -1.0), "with minimum -1 and maximum -1: scale to [0, 1]"),
         (np.linspace(-1, 2, 784).reshape(1, *SHAPE), "with minimum -1 and maximum 2: scale to"),
         (np.ones((2, *SHAPE), np.uint8), "got uint8 of shape [2, 28, 28, 1] with maximum 1: cast"),
         (np.ones((2, *SHAPE), bool), "cast to float32"),
@@ -64,9 +64,10 @@ def test_right_images_pass_with_their_dtype():
 
 
 def test_binary_images_are_0_or_1():
+    check_binary_images = partial(check_images, binary=True, nonempty=True)
     images = np.zeros((2, *SHAPE), np.float32)
     assert check_binary_images(images, SHAPE).dtype == np.float32
-    with pytest.raises(InputError, match=r"images must be floats .*: cast to float32"):
+    with pytest.raises(InputError, match=r"images must be 0s and 1s .*: cast to float32"):
         check_binary_images(images > 0, SHAPE)
     with pytest.raises(InputError, match="give at least one image"):
         check_binary_images(images[:0], SHAPE)
@@ -84,7 +85,7 @@ def test_images_of_any_shape_and_type_of_numbers():
     for images, message in (
         (np.zeros((3, 4, 5)), r"of shape \[batch, height, width, channels\]; .* 4 axes"),
         (np.full((1, 3, 4, 5), 255), "numbers in .* with maximum 255: divide by 255"),
-        (np.full((1, 3, 4, 5), -1), "with minimum -1: scale to"),
+        (np.full((1, 3, 4, 5), -1), "with minimum -1 and maximum -1: scale to"),
     ):
         with pytest.raises(InputError, match=message):
             check(images)
