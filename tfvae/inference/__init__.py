@@ -20,7 +20,7 @@ from tfvae.inference.marginal_likelihood import (
     log_likelihood,
 )
 from tfvae.inference.posterior_sampling import HMCSamples, ResampledLatents, resample, sample_hmc
-from tfvae.inference.variational_gaps import Gaps, PosteriorGap, gaps, posterior_gap, refine
+from tfvae.inference.variational_gaps import Gaps, gaps, refine
 
 __all__ = [
     "Bounds",
@@ -31,7 +31,6 @@ __all__ = [
     "HMCSamples",
     "KLParts",
     "LowEffectiveSampleSizeWarning",
-    "PosteriorGap",
     "ResampledLatents",
     "Sandwich",
     "active_units",
@@ -45,7 +44,6 @@ __all__ = [
     "kl_parts",
     "kl_per_dimension",
     "log_likelihood",
-    "posterior_gap",
     "refine",
     "resample",
     "sample_hmc",

@@ -96,20 +96,21 @@ def sandwich(
 
     def estimate(part, seed, exact_latents):
         initial = vae.encode(part) if start == "encoder" else None
-        return annealed_weights(vae, part, initial, num_samples, num_steps, seed, exact_latents)
+        forward, backward = annealed_weights(
+            vae, part, initial, num_samples, num_steps, seed, exact_latents
+        )
+        return Sandwich(
+            images=part,
+            latents=exact_latents,
+            lower=importance.log_mean(forward, num_samples),
+            lower_standard_error=importance.standard_error(forward, num_samples),
+            # The weights of the way back have the expectation 1 / p(x).
+            upper=-importance.log_mean(backward, num_samples),
+            upper_standard_error=importance.standard_error(backward, num_samples),
+        )
 
-    forward, backward = estimate_in_batches(
+    return estimate_in_batches(
         vae, images, num_samples, chain_seed, estimate, per_image=latents, verbose=verbose
-    )
-    cast = functools.partial(tf.cast, dtype=vae.distribution_dtype)
-    return Sandwich(
-        images=images,
-        latents=latents,
-        lower=cast(importance.log_mean(forward, num_samples)),
-        lower_standard_error=cast(importance.standard_error(forward, num_samples)),
-        # The weights of the way back have the expectation 1 / p(x).
-        upper=-cast(importance.log_mean(backward, num_samples)),
-        upper_standard_error=cast(importance.standard_error(backward, num_samples)),
     )
 
 

@@ -13,7 +13,7 @@ from rich.progress import Progress
 from tensorflow_probability import distributions as tfd
 
 from tfvae.common.errors import InputError
-from tfvae.common.images import check_binary_images
+from tfvae.common.images import check_images
 from tfvae.common.seeds import stateless_seed
 from tfvae.vae import VAE
 
@@ -45,6 +45,7 @@ def estimate_in_batches(
     `estimate` takes some of the images and a seed pair, and their part of `per_image` where that
     is given, a tensor `[n, ...]` or a distribution of batch shape `[n]`; it decodes `num_samples`
     latents per image and returns a structure of tensors or distributions with a row per image.
+    The results have the dtype of the model's distributions, whatever dtype they were added up in.
     """
     seed = seed if tf.is_tensor(seed) else stateless_seed(seed)
     is_dataset = isinstance(images, tf.data.Dataset)
@@ -64,7 +65,7 @@ def estimate_in_batches(
                 results.append(estimate(part, part_seed, *more))
                 row += len(part)
                 progress.advance(task, len(part) / len(batch))
-    return _concatenate(results)
+    return _concatenate(results, vae.distribution_dtype)
 
 
 def encode_in_batches(vae: VAE, images: ArrayLike) -> tfd.Distribution:
@@ -73,24 +74,25 @@ def encode_in_batches(vae: VAE, images: ArrayLike) -> tfd.Distribution:
     if len(images) == 0:
         raise InputError("there are no images to encode; give at least one")
     starts = range(0, len(images), _IMAGES_PER_ENCODING)
-    return _concatenate([vae.encode(images[i : i + _IMAGES_PER_ENCODING]) for i in starts])
+    parts = [vae.encode(images[i : i + _IMAGES_PER_ENCODING]) for i in starts]
+    return _concatenate(parts, vae.distribution_dtype)
 
 
-def _concatenate(parts):
+def _concatenate(parts, dtype):
     """Joins tensors, distributions or structures of them along the first dimension."""
     return tf.nest.map_structure(
-        lambda *tensors: tf.concat(tensors, axis=0), *parts, expand_composites=True
+        lambda *tensors: tf.cast(tf.concat(tensors, axis=0), dtype), *parts, expand_composites=True
     )
 
 
 def _batches(vae, images):
     if not isinstance(images, tf.data.Dataset):
-        yield check_binary_images(images, vae.image_shape)
+        yield check_images(images, vae.image_shape, binary=True, nonempty=True)
         return
     batch = None
     for batch in images:
         if isinstance(batch, tuple):
             batch = keras.utils.unpack_x_y_sample_weight(batch)[0]
-        yield check_binary_images(batch, vae.image_shape)
+        yield check_images(batch, vae.image_shape, binary=True, nonempty=True)
     if batch is None:
         raise InputError("the data set of images is empty: give at least one batch")

@@ -105,20 +105,12 @@ def gradient_draws(
     if not variables:
         raise InputError("the model has no trainable variables, so there are no gradients")
     images = check_images(images, vae.image_shape, nonempty=True)
-    dtype = vae.distribution_dtype
 
     @tf.function
     def gradients(seed):
-        noise = objective.draw_noise(len(images), vae.latent_dim, seed=seed, dtype=dtype)
+        noise = vae.draw_noise(objective, images, seed)
         with tf.GradientTape() as tape:
-            terms = objective(
-                tf.cast(images, dtype),
-                posterior=vae.encode(images),
-                prior=vae.prior,
-                decode=vae.decode,
-                noise=noise,
-            )
-            mean = tf.reduce_mean(terms.objective)
+            mean = tf.reduce_mean(vae.terms(objective, images, noise).objective)
         by_network = tape.gradient(mean, variables, unconnected_gradients="zero")
         return {
             name: tf.concat([tf.reshape(part, [-1]) for part in gradient], axis=0)

@@ -1,6 +1,5 @@
 """Estimates of log p(x), each with its standard error and its effective sample size."""
 
-import functools
 import math
 import warnings
 from collections.abc import Mapping, Sequence
@@ -123,10 +122,6 @@ def log_likelihood(
     Returns:
         `[n]`, in nats per image, or, with `diagnostics`, an `Estimate` of three such tensors.
 
-    Raises:
-        InputError: If the images are not such images or there are none, `num_samples` or
-            `num_steps` is not positive, `seed` is not a seed or there is no such method.
-
     Warns:
         LowEffectiveSampleSizeWarning: If the weights of some images are too uneven for the
             estimate to be trusted.
@@ -144,17 +139,17 @@ def log_likelihood(
 
     def estimate(part, seed):
         if method == "annealed":
-            return annealed_weights(vae, part, None, num_samples, num_steps, seed)[0]
-        proposal = vae.encode(part) if method == "importance" else None
-        return _sum_over_samples(vae, part, proposal, num_samples, seed).weights
+            (weights,) = annealed_weights(vae, part, None, num_samples, num_steps, seed)
+        else:
+            proposal = vae.encode(part) if method == "importance" else None
+            weights = _sum_over_samples(vae, part, proposal, num_samples, seed).weights
+        return Estimate(
+            importance.log_mean(weights, num_samples),
+            standard_error=importance.standard_error(weights, num_samples),
+            effective_sample_size=importance.effective_sample_size(weights),
+        )
 
-    weights = estimate_in_batches(vae, images, num_samples, seed, estimate, verbose=verbose)
-    cast = functools.partial(tf.cast, dtype=vae.distribution_dtype)
-    result = Estimate(
-        cast(importance.log_mean(weights, num_samples)),
-        standard_error=cast(importance.standard_error(weights, num_samples)),
-        effective_sample_size=cast(importance.effective_sample_size(weights)),
-    )
+    result = estimate_in_batches(vae, images, num_samples, seed, estimate, verbose=verbose)
     _warn_if_uneven(result.effective_sample_size, num_samples)
     return result if diagnostics else result.log_likelihood
 
@@ -184,36 +179,35 @@ def evidence(
 
     def estimate(part, seed, proposal=None):
         proposal = vae.encode(part) if proposal is None else proposal
-        return _sum_over_samples(vae, part, proposal, num_samples, seed), proposal
+        sums = _sum_over_samples(vae, part, proposal, num_samples, seed)
+        log_likelihood = importance.log_mean(sums.weights, num_samples)
+        log_likelihood_error = importance.standard_error(sums.weights, num_samples)
+        kl = tf.cast(tfd.kl_divergence(proposal, vae.prior), tf.float64)
+        reconstruction = sums.reconstruction / num_samples
+        if num_samples == 1:
+            elbo_error = gap_error = log_likelihood_error
+        else:
+            variance = tf.maximum(sums.squared_reconstruction / num_samples - reconstruction**2, 0)
+            # Of log p(x|z) and the weight, because both are averages over the same samples.
+            covariance = sums.weighted_reconstruction - reconstruction
+            gap_variance = (variance - 2 * covariance) / (num_samples - 1) + log_likelihood_error**2
+            elbo_error = tf.sqrt(variance / (num_samples - 1))
+            gap_error = tf.sqrt(tf.maximum(gap_variance, 0))
+        return Evidence(
+            log_likelihood=log_likelihood,
+            log_likelihood_standard_error=log_likelihood_error,
+            effective_sample_size=importance.effective_sample_size(sums.weights),
+            elbo=reconstruction - kl,
+            elbo_standard_error=elbo_error,
+            reconstruction=reconstruction,
+            kl=kl,
+            posterior_gap=log_likelihood - (reconstruction - kl),
+            posterior_gap_standard_error=gap_error,
+            posterior=proposal,
+        )
 
-    sums, posterior = estimate_in_batches(
+    result = estimate_in_batches(
         vae, images, num_samples, seed, estimate, per_image=posterior, verbose=verbose
-    )
-    log_likelihood = importance.log_mean(sums.weights, num_samples)
-    log_likelihood_error = importance.standard_error(sums.weights, num_samples)
-    kl = tf.cast(tfd.kl_divergence(posterior, vae.prior), tf.float64)
-    reconstruction = sums.reconstruction / num_samples
-    if num_samples == 1:
-        elbo_error = gap_error = log_likelihood_error
-    else:
-        variance = tf.maximum(sums.squared_reconstruction / num_samples - reconstruction**2, 0)
-        # Of log p(x|z) and the weight, because both are averages over the same samples.
-        covariance = sums.weighted_reconstruction - reconstruction
-        gap_variance = (variance - 2 * covariance) / (num_samples - 1) + log_likelihood_error**2
-        elbo_error = tf.sqrt(variance / (num_samples - 1))
-        gap_error = tf.sqrt(tf.maximum(gap_variance, 0))
-    cast = functools.partial(tf.cast, dtype=vae.distribution_dtype)
-    result = Evidence(
-        log_likelihood=cast(log_likelihood),
-        log_likelihood_standard_error=cast(log_likelihood_error),
-        effective_sample_size=cast(importance.effective_sample_size(sums.weights)),
-        elbo=cast(reconstruction - kl),
-        elbo_standard_error=cast(elbo_error),
-        reconstruction=cast(reconstruction),
-        kl=cast(kl),
-        posterior_gap=cast(log_likelihood - (reconstruction - kl)),
-        posterior_gap_standard_error=cast(gap_error),
-        posterior=posterior,
     )
     _warn_if_uneven(result.effective_sample_size, num_samples)
     return result

@@ -8,19 +8,12 @@ import tensorflow_probability as tfp
 from tensorflow_probability import distributions as tfd
 
 from tfvae.common.checks import check_integer
-from tfvae.common.images import check_binary_images
+from tfvae.common.images import check_images
 from tfvae.common.seeds import stateless_seed
 from tfvae.distributions.factorial import factorial_normal
 from tfvae.inference.batched_estimates import estimate_in_batches
 from tfvae.inference.marginal_likelihood import evidence
 from tfvae.vae import VAE
-
-
-class PosteriorGap(NamedTuple):
-    """KL(q(Z|x) || p(Z|x)) and its standard error; each `[n]`, in nats per image."""
-
-    gap: tf.Tensor
-    standard_error: tf.Tensor
 
 
 class Gaps(NamedTuple):
@@ -42,14 +35,6 @@ class Gaps(NamedTuple):
     log_likelihood: tf.Tensor
     elbo: tf.Tensor
     refined_elbo: tf.Tensor
-
-
-def posterior_gap(
-    vae: VAE, images: Any, num_samples: int = 5000, seed: int | None = None
-) -> PosteriorGap:
-    """Estimates KL(q(Z|x) || p(Z|x)) = log p(x) - ELBO(x), with the arguments of `evidence`."""
-    result = evidence(vae, images, num_samples, seed)
-    return PosteriorGap(result.posterior_gap, standard_error=result.posterior_gap_standard_error)
 
 
 def refine(
@@ -110,7 +95,7 @@ def gaps(
     References:
         Cremer et al. Inference Suboptimality in Variational Autoencoders. 2018. arXiv:1801.03558.
     """
-    images = check_binary_images(images, vae.image_shape)
+    images = check_images(images, vae.image_shape, binary=True, nonempty=True)
     seeds = tf.random.stateless_uniform([3], stateless_seed(seed), 0, 2**31 - 1, tf.int32)
     refine_seed, refined_seed, encoder_seed = map(int, seeds)
     posterior = refine(vae, images, refine_seed, num_steps=num_steps)
