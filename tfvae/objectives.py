@@ -1,7 +1,11 @@
-"""What is maximized: small serializable classes over distributions and tensors."""
+"""What is maximized: small serializable classes over distributions and tensors.
+
+An argument that is not possible raises `InputError`.
+"""
 
 import abc
 import functools
+import inspect
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -42,8 +46,8 @@ class Terms(NamedTuple):
 class Objective(abc.ABC):
     """Something to maximize, for `vae.compile(objective=...)`.
 
-    A subclass implements `__call__` and `get_config`, and is registered with
-    `keras.saving.register_keras_serializable`, so that `.keras` files restore it.
+    A subclass implements `__call__` and keeps its arguments in attributes of their names. It is
+    registered with `keras.saving.register_keras_serializable`, so that `.keras` files restore it.
 
     Attributes:
         num_samples: How many latents are drawn per image.
@@ -101,8 +105,8 @@ class Objective(abc.ABC):
         """
 
     def get_config(self) -> dict[str, Any]:
-        """The arguments that make an equal objective."""
-        return {}
+        """The arguments that make an equal objective, as they stand now."""
+        return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "Objective":
@@ -130,9 +134,6 @@ class ELBO(Objective):
             `"score_function"`: from the gradient of log q(z|x), which asks nothing of the decoder
             and is so noisy that it is here to be compared, not to be trained with.
 
-    Raises:
-        InputError: If an argument is not possible.
-
     References:
         Kingma and Welling. Auto-Encoding Variational Bayes. 2013. arXiv:1312.6114.
         Higgins et al. beta-VAE: Learning Basic Visual Concepts with a Constrained Variational
@@ -151,9 +152,8 @@ class ELBO(Objective):
         free_bits: float = 0.0,
         gradient_estimator: str = "reparameterized",
     ):
-        check_choice(
-            "gradient_estimator", gradient_estimator, ("reparameterized", "score_function")
-        )
+        choices = ("reparameterized", "score_function")
+        check_choice("gradient_estimator", gradient_estimator, choices)
         # A variable, so that the compiled training step reads what was set last.
         beta = check_number("beta", beta, minimum=0)
         self._beta = tf.Variable(beta, trainable=False, dtype=tf.float32)
@@ -199,16 +199,6 @@ class ELBO(Objective):
         beta = tf.cast(self._beta, kl.dtype)
         return Terms(reconstruction - beta * penalty, reconstruction=reconstruction, kl=kl)
 
-    def get_config(self) -> dict[str, Any]:
-        """The arguments that make an equal objective, `beta` as it stands now."""
-        return {
-            "beta": self.beta,
-            "num_samples": self.num_samples,
-            "analytic_kl": self.analytic_kl,
-            "free_bits": self.free_bits,
-            "gradient_estimator": self.gradient_estimator,
-        }
-
 
 @keras.saving.register_keras_serializable(package="tfvae")
 class IWAE(Objective):
@@ -230,9 +220,6 @@ class IWAE(Objective):
             mean of the gradient is the same, if the decoder is a function of each latent alone
             (which rules out dropout and batch normalization), and where few samples have most of
             the weight, nearly its variance, at little more than the cost of the forward pass.
-
-    Raises:
-        InputError: If an argument is not possible.
 
     References:
         Burda et al. Importance Weighted Autoencoders. 2015. arXiv:1509.00519 (which also
@@ -304,14 +291,6 @@ class IWAE(Objective):
             kl=tfd.kl_divergence(posterior, prior),
         )
 
-    def get_config(self) -> dict[str, Any]:
-        """The arguments that make an equal objective."""
-        return {
-            "num_samples": self.num_samples,
-            "gradient_estimator": self.gradient_estimator,
-            "num_resampled": self.num_resampled,
-        }
-
 
 @keras.saving.register_keras_serializable(package="tfvae")
 class ForwardKL(Objective):
@@ -325,9 +304,6 @@ class ForwardKL(Objective):
 
     Args:
         num_samples: How many latents are drawn per image, at least 2.
-
-    Raises:
-        InputError: If `num_samples` is below 2.
 
     References:
         Bornschein and Bengio. Reweighted Wake-Sleep. 2014. arXiv:1406.2751.
@@ -365,26 +341,12 @@ class ForwardKL(Objective):
             kl=tfd.kl_divergence(posterior, prior),
         )
 
-    def get_config(self) -> dict[str, Any]:
-        """The arguments that make an equal objective."""
-        return {"num_samples": self.num_samples}
-
 
 _BY_NAME: dict[str, type[Objective]] = {"elbo": ELBO, "iwae": IWAE, "forward_kl": ForwardKL}
 
 
 def get(identifier: str | Objective) -> Objective:
-    """The objective of a name, or the objective itself.
-
-    Args:
-        identifier: `"elbo"`, `"iwae"`, `"forward_kl"`, or an `Objective`.
-
-    Returns:
-        The objective.
-
-    Raises:
-        InputError: If there is no objective of that name.
-    """
+    """The objective of a name, `"elbo"`, `"iwae"` or `"forward_kl"`, or the objective itself."""
     if isinstance(identifier, Objective):
         return identifier
     if isinstance(identifier, str) and identifier in _BY_NAME:

@@ -19,11 +19,11 @@ def check_image_shape(image_shape: Any) -> ImageShape:
         raise InputError(
             f"image_shape must be (height, width, channels); got {image_shape!r}"
         ) from error
-    sizes = {"height": height, "width": width, "channels": channels}
-    height, width, channels = (
-        check_integer(f"the {name} of image_shape", size, minimum=1) for name, size in sizes.items()
+    return (
+        check_integer("the height of image_shape", height, minimum=1),
+        check_integer("the width of image_shape", width, minimum=1),
+        check_integer("the channels of image_shape", channels, minimum=1),
     )
-    return height, width, channels
 
 
 def input_shape(network: keras.Model | None) -> tuple[int, ...] | None:

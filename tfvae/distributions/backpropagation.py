@@ -12,9 +12,6 @@ def with_gradient_times(latents: tf.Tensor, weights: Callable[[], tf.Tensor]) ->
     Args:
         latents: `[num_samples, batch, latent_dim]`.
         weights: Gives `[num_samples, batch]`; called when the gradient is asked for.
-
-    Returns:
-        `[num_samples, batch, latent_dim]`.
     """
 
     @tf.custom_gradient
@@ -25,15 +22,7 @@ def with_gradient_times(latents: tf.Tensor, weights: Callable[[], tf.Tensor]) ->
 
 
 def with_gradient_of(value: tf.Tensor, other: tf.Tensor) -> tf.Tensor:
-    """The value to the last digit, with the gradient of the other in place of its own.
-
-    Args:
-        value: Of any shape.
-        other: Finite, of the same shape.
-
-    Returns:
-        Of the same shape.
-    """
+    """The value to the last digit, with the gradient of the other, which must be finite."""
     return tf.stop_gradient(value) + (other - tf.stop_gradient(other))
 
 
