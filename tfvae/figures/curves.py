@@ -32,12 +32,11 @@ def training_curves(history: Mapping[str, Sequence[float]], *, monitor: str = "v
     if monitor == "val_loss":
         titles = {"loss": "objective", **titles}
     first = next(iter(titles))
-    drawn = {"epoch", *titles, *(f"val_{name}" for name in titles)}
     columns = {
         # What is maximized is the loss with the other sign.
         name: (-1 if name.endswith("loss") else 1) * np.asarray(values, np.float64)
         for name, values in history.items()
-        if name in drawn
+        if name.removeprefix("val_") in ("epoch", *titles)
     }
     lengths = {name: len(values) for name, values in columns.items()}
     if lengths.get(first, 0) == 0 or len(set(lengths.values())) > 1:
@@ -45,21 +44,20 @@ def training_curves(history: Mapping[str, Sequence[float]], *, monitor: str = "v
             f"a training history must have a column {first!r}, at least one epoch, and columns of "
             f"equal length; got columns {list(history)} with lengths {lengths}"
         )
+    columns = {name: np.where(np.isfinite(x), x, np.nan) for name, x in columns.items()}
     epochs = columns.get("epoch", np.arange(1, lengths[first] + 1))
     deciding = columns.get(monitor, columns[first])
-    if not np.isfinite(deciding).any():
+    if np.isnan(deciding).all():
         deciding = columns[first]
-    deciding = np.where(np.isfinite(deciding), deciding, -np.inf)
-    best = int(np.argmax(deciding)) if np.isfinite(deciding).any() else None
+    best = None if np.isnan(deciding).all() else int(np.nanargmax(deciding))
     panels = [name for name in titles if name in columns]
     num_rows = max(len(panels) - 1, 1)
     figure = drawing.new_figure(height=4.4 if num_rows < 3 else 5.4)
     grid = figure.add_gridspec(num_rows, 5)
     for row, name in enumerate(panels):
-        place = grid[:, :3] if row == 0 else grid[row - 1, 3:]
-        axes = figure.add_subplot(place if len(panels) > 1 else grid[:, :])
-        places = {"training": name, "validation": f"val_{name}"}
-        curves = {label: columns[key] for label, key in places.items() if key in columns}
+        axes = figure.add_subplot(grid[:, :3] if row == 0 else grid[row - 1, 3:])
+        names = {"training": name, "validation": f"val_{name}"}
+        curves = {label: columns[key] for label, key in names.items() if key in columns}
         _draw_over_epochs(axes, epochs, curves, best)
         drawing.title_panel(axes, titles[name], loc="left")
         axes.set_ylabel("nats per image")
@@ -79,13 +77,6 @@ def _draw_over_epochs(
     """Draws curves by label, says how many epochs lie off the axis, and marks the best one."""
     drawing.hide_frame(axes)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
-    curves = {label: values for label, values in curves.items() if np.isfinite(values).any()}
-    if not curves:
-        axes.set(xticks=[], yticks=[])
-        axes.text(
-            0.5, 0.5, "no finite value", transform=axes.transAxes, ha="center", color=drawing.GRAY
-        )
-        return
     for (label, values), color in zip(curves.items(), drawing.PALETTE, strict=False):
         drawn = np.isfinite(values)
         # A line alone hides single points, and where values are missing.
@@ -93,16 +84,17 @@ def _draw_over_epochs(
         (line,) = axes.plot(epochs[drawn], values[drawn], color=color, label=label)
         line.set(marker=marker, markersize=3.5)
     values = np.stack(list(curves.values()))
-    at_best = values[:, [] if best is None else [best]]
     finite = np.isfinite(values)
-    low, high = drawing.robust_limits(values[finite], keep=at_best[np.isfinite(at_best)])
-    axes.set_ylim(low, high)
+    note = "no finite value"
+    if finite.any():
+        at_best = [] if best is None else values[finite[:, best], best]
+        low, high = drawing.robust_limits(values[finite], keep=at_best)
+        axes.set_ylim(low, high)
+        count = int(((values < low) | (values > high)).any(axis=0).sum())
+        note = f"{count} epoch{'s' if count > 1 else ''} off the axis" if count else ""
+    axes.set_title(note, loc="right", fontsize=8, color=drawing.GRAY)
     if best is not None:
         axes.axvline(epochs[best], color=drawing.GRAY, linestyle=":")
-    is_outside = finite & ((values < low) | (values > high))
-    if count := int(is_outside.any(axis=0).sum()):
-        note = f"{count} epoch{'s' if count > 1 else ''} off the axis"
-        axes.set_title(note, loc="right", fontsize=8, color=drawing.GRAY)
 
 
 def likelihood_bounds(bounds: Mapping[str, Bounds], *, num_steps: int = 500) -> Figure:
