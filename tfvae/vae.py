@@ -12,7 +12,7 @@ from tfvae.common.checks import check_integer
 from tfvae.common.images import check_images
 from tfvae.common.seeds import next_replica_seed, stateless_seed
 from tfvae.distributions import factorial
-from tfvae.fitting import data, loops, optimizers, replicas
+from tfvae.fitting import fit_arguments, loops, optimizers, replicas
 from tfvae.fitting.input_pipeline import WholeBatches
 from tfvae.fitting.loops import Inputs
 from tfvae.fitting.metrics import TermMeans
@@ -37,7 +37,8 @@ class VAE(keras.Model):
         **kwargs: `name` and `dtype` (such as `"mixed_bfloat16"`), as Keras has them.
 
     Raises:
-        InputError: If the shapes are not possible, or the networks do not fit each other.
+        InputError: If the shapes are not possible, or the networks do not fit each other; from
+            every method, if it cannot use an argument. The message says what to do.
 
     Example:
         >>> vae = tfvae.VAE(image_shape=(28, 28, 1), latent_dim=32)
@@ -80,7 +81,8 @@ class VAE(keras.Model):
         self.built = True
         self.strategy = tf.distribute.get_strategy()
         self.is_replicated = tf.distribute.has_strategy()
-        self.name_of_unchecked: str | None = None
+        # What errors call the images of which the first batch is still to be checked, if any.
+        self.images_to_check: str | None = None
         replicas.check_scope(self, self.strategy)
 
     def get_config(self) -> dict[str, Any]:
@@ -120,9 +122,6 @@ class VAE(keras.Model):
 
         Returns:
             A factorial normal of batch shape `[batch]` and event shape `[latent_dim]`.
-
-        Raises:
-            InputError: If `images` are not such images.
         """
         images = check_images(images, self.image_shape)
         parameters = self.encoder(images, training=training)
@@ -139,9 +138,6 @@ class VAE(keras.Model):
         Returns:
             A factorial Bernoulli of batch shape `[...]` and event shape
             `[height, width, channels]`.
-
-        Raises:
-            InputError: If `latents` are of another shape or type.
         """
         latents = shapes.check_latents(latents, self.latent_dim)
         logits = self.decoder(tf.reshape(latents, [-1, self.latent_dim]), training=training)
@@ -159,9 +155,6 @@ class VAE(keras.Model):
 
         Returns:
             `[count, height, width, channels]`, float32: 0 or 1, or probabilities.
-
-        Raises:
-            InputError: If `count` is not positive, or `seed` is not a seed.
         """
         count = check_integer("count", count, minimum=1)
         latent_seed, pixel_seed = tf.unstack(
@@ -180,14 +173,11 @@ class VAE(keras.Model):
 
         Returns:
             `[batch]`, in nats per image.
-
-        Raises:
-            InputError: If `images`, `num_samples` or `seed` is not possible.
         """
         objective = objectives.ELBO(num_samples=num_samples)
         images = check_images(images, self.image_shape)
-        noise = self._draw_noise(objective, images, stateless_seed(seed))
-        return self._terms(objective, images, noise).elbo
+        noise = self.draw_noise(objective, images, stateless_seed(seed))
+        return self.terms(objective, images, noise).elbo
 
     def call(self, images: tf.Tensor, training: bool = False) -> tf.Tensor:
         """The mean reconstructions E[X|z] at the mean z of q(Z|x), of the shape of the images."""
@@ -204,7 +194,8 @@ class VAE(keras.Model):
         self.training_noise.state.assign(store["training_noise"])
         self.evaluation_noise.state.assign(store["evaluation_noise"])
 
-    # The steps of training and evaluation.
+    # The steps of training and evaluation. Where XLA compiles one loop over many steps, that loop
+    # calls the two parts of a step itself: `inputs_of` for all batches, then `update` for each.
 
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
         """One step up the gradient of the objective on a batch."""
@@ -220,7 +211,7 @@ class VAE(keras.Model):
         """What a step needs of a batch. The noise is drawn here, outside of what XLA compiles."""
         images, _, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         images = check_images(images, self.image_shape)
-        noise = self._draw_noise(self.objective, images, next_replica_seed(seeds))
+        noise = self.draw_noise(self.objective, images, next_replica_seed(seeds))
         return Inputs(images, noise, sample_weight)
 
     def update(self, inputs: Inputs) -> None:
@@ -239,17 +230,24 @@ class VAE(keras.Model):
     @replicas.compiled_between_exchanges
     def _differentiate(self, inputs):
         with tf.GradientTape() as tape:
-            terms = self._terms(self.objective, inputs.images, inputs.noise, training=True)
+            terms = self.terms(self.objective, inputs.images, inputs.noise, training=True)
             loss = self._loss(terms, inputs.sample_weight)
             scaled_loss = self.optimizer.scale_loss(loss)
         return terms, loss, tape.gradient(scaled_loss, self.trainable_variables)
 
     @replicas.compiled_between_exchanges
     def _evaluate(self, inputs):
-        terms = self._terms(self.objective, inputs.images, inputs.noise)
+        terms = self.terms(self.objective, inputs.images, inputs.noise)
         return terms, self._loss(terms, inputs.sample_weight)
 
-    def _terms(self, objective, images, noise, training=False):
+    def terms(
+        self,
+        objective: objectives.Objective,
+        images: tf.Tensor,
+        noise: tf.Tensor,
+        training: bool = False,
+    ) -> objectives.Terms:
+        """What an objective makes of images, with noise that `draw_noise` gave."""
         return objective(
             tf.cast(images, self.distribution_dtype),
             posterior=self.encode(images, training=training),
@@ -257,6 +255,13 @@ class VAE(keras.Model):
             decode=lambda latents: self.decode(latents, training=training),
             noise=noise,
         )
+
+    def draw_noise(
+        self, objective: objectives.Objective, images: tf.Tensor, seed: tf.Tensor
+    ) -> tf.Tensor:
+        """The noise with which an objective draws the latents of images, from a seed pair."""
+        batch_size, dtype = tf.shape(images)[0], self.distribution_dtype
+        return objective.draw_noise(batch_size, self.latent_dim, seed=seed, dtype=dtype)
 
     def _loss(self, terms, sample_weight):
         """What is minimized. As in Keras: the sum over the batch, divided by its size."""
@@ -266,10 +271,6 @@ class VAE(keras.Model):
         # The part of a replica may be empty.
         loss = tf.reduce_sum(losses) / tf.maximum(tf.cast(tf.size(losses), losses.dtype), 1)
         return tf.add_n([loss, *(tf.cast(x, loss.dtype) for x in self.losses)])
-
-    def _draw_noise(self, objective, images, seed):
-        batch_size, dtype = tf.shape(images)[0], self.distribution_dtype
-        return objective.draw_noise(batch_size, self.latent_dim, seed=seed, dtype=dtype)
 
     # What Keras calls around them.
 
@@ -320,13 +321,10 @@ class VAE(keras.Model):
 
         Data are images, or tuples that start with images and may end with a sample weight;
         targets are ignored. The logs are `loss, elbo, reconstruction, kl` and `val_*`.
-
-        Raises:
-            InputError: If the images are not such images, or there are none.
         """
-        arguments = data.arguments_by_name(super().fit, x, *args, **kwargs)
+        arguments = fit_arguments.by_name(super().fit, x, *args, **kwargs)
         if self.compiled:  # Else Keras says what to do.
-            data.prepare_fit(self, arguments)
+            fit_arguments.prepare_fit(self, arguments)
             self.loop.prepare_fit(self, arguments)
         return super().fit(**arguments)
 
@@ -338,12 +336,9 @@ class VAE(keras.Model):
         Returns:
             The means of `loss, elbo, reconstruction, kl` over the images: a list in this order,
             or by name with `return_dict`.
-
-        Raises:
-            InputError: If the images are not such images, or there are none.
         """
-        arguments = data.arguments_by_name(super().evaluate, x, *args, **kwargs)
-        data.prepare_evaluate(self, arguments)
+        arguments = fit_arguments.by_name(super().evaluate, x, *args, **kwargs)
+        fit_arguments.prepare_evaluate(self, arguments)
         means = super().evaluate(**arguments, return_dict=True)
         return means if return_dict else [means[name] for name in self.metrics_names]
 
@@ -365,7 +360,7 @@ class VAE(keras.Model):
 
     @property
     def distribute_strategy(self) -> Any:
-        """The strategy in whose scope the model was made, as Keras is to use it for data."""
+        """What Keras asks for data in place of `strategy`, in whose scope the model was made."""
         several = self.strategy.num_replicas_in_sync > 1
         return self.strategy if several else WholeBatches(self.strategy)
 

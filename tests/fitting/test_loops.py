@@ -154,6 +154,7 @@ def test_without_such_a_callback_many_steps_are_one_execution(images, tmp_path):
     each_epoch = [
         keras.callbacks.EarlyStopping("elbo", mode="max"),
         keras.callbacks.ModelCheckpoint(tmp_path / "model.keras"),
+        tfvae.callbacks.KLWarmup(epochs=1),
     ]
     vae.fit(images, batch_size=1, verbose=0, callbacks=each_epoch)
     assert vae.steps_per_execution == loops.STEPS_PER_EXECUTION
@@ -192,7 +193,7 @@ def test_xla_is_chosen_where_it_is_faster(
     vae = small_vae(**options)
     vae.compile(**compiled)
     vae.fit(images, batch_size=batch_size, epochs=2, verbose=0)
-    assert vae.loop.is_compiled == expected
+    assert vae.loop.uses_xla == expected
 
 
 def test_the_steps_of_earlier_fits_count(images, monkeypatch):
@@ -202,7 +203,7 @@ def test_the_steps_of_earlier_fits_count(images, monkeypatch):
     chosen, functions = [], set()
     for _ in range(4):
         vae.fit(images, batch_size=1, verbose=0)
-        chosen.append(vae.loop.is_compiled)
+        chosen.append(vae.loop.uses_xla)
         functions.add(vae.train_function)
     assert chosen == [False, True, True, True]
     assert len(functions) == 2
@@ -225,7 +226,7 @@ def test_it_is_chosen_anew_for_every_fit_and_kept_as_auto(images, tmp_path, monk
 @pytest.mark.parametrize(
     ("option", "message"),
     [
-        ({"steps_per_execution": 0}, "integer of at least 1; got 0; or give 'auto'"),
+        ({"steps_per_execution": 0}, "if not 'auto', must be an integer of at least 1; got 0"),
         ({"steps_per_execution": "all"}, "got 'all'"),
         ({"steps_per_execution": True}, "got True"),
         ({"jit_compile": "yes"}, "jit_compile must be True, False or 'auto'; got 'yes'"),

@@ -18,8 +18,9 @@ class KLWarmup(keras.callbacks.Callback):
     Training on the full ELBO from the start drives many latents to the prior before the decoder
     has learned to use them; a weight that starts at 0 lets it learn first. Beta is a function of
     the epoch and the step alone, so that training that is resumed with `initial_epoch` goes on
-    where it was. It changes with every step where their number is known, with every epoch where
-    it is not (a data set of unknown cardinality, without `steps_per_epoch`).
+    where it was. It changes with every execution of steps (16 of them by default) where the steps
+    of an epoch are known, with every epoch where they are not (a data set of unknown cardinality,
+    without `steps_per_epoch`).
 
     The logs of each epoch hold `beta`, as it stood in the last step and in validation: `History`
     has it always, `CSVLogger` and `TensorBoard` where they are listed after this callback.

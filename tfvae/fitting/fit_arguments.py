@@ -14,7 +14,7 @@ from tfvae.common.errors import InputError
 from tfvae.common.images import check_images
 
 
-def arguments_by_name(method: Callable, *args: Any, **kwargs: Any) -> dict[str, Any]:
+def by_name(method: Callable, *args: Any, **kwargs: Any) -> dict[str, Any]:
     """The arguments with which a method of Keras is called, by name."""
     arguments = inspect.signature(method).bind(*args, **kwargs).arguments
     return {**arguments.pop("kwargs", {}), **arguments}
@@ -39,7 +39,7 @@ def prepare_fit(model: keras.Model, arguments: dict[str, Any]) -> None:
     _check_data(model, arguments["x"], "images", batch_size)
     validation_batch_size = arguments.get("validation_batch_size") or batch_size
     _check_data(model, validation_data, "validation images", validation_batch_size)
-    model.name_of_unchecked = "images"
+    model.images_to_check = "images"
 
 
 def prepare_evaluate(model: keras.Model, arguments: dict[str, Any]) -> None:
@@ -49,7 +49,7 @@ def prepare_evaluate(model: keras.Model, arguments: dict[str, Any]) -> None:
     is_in_fit = isinstance(arguments.get("callbacks"), keras.callbacks.CallbackList)
     if not is_in_fit:
         _check_data(model, arguments["x"], "images", arguments.get("batch_size"))
-    model.name_of_unchecked = "validation images" if is_in_fit else "images"
+    model.images_to_check = "validation images" if is_in_fit else "images"
 
 
 def _complete_targets(arguments):
@@ -80,57 +80,45 @@ class FirstBatchCheck:
 
     The check runs on the host while the compiled function runs, and TensorFlow hides the error
     that it raises there in one of its own; `run` raises the original.
-
-    Args:
-        image_shape: The `(height, width, channels)` of the model.
-        strategy: Shares each batch out.
     """
 
-    def __init__(self, image_shape: tuple[int, int, int], strategy: tf.distribute.Strategy):
-        self._image_shape = image_shape
-        self._strategy = strategy
-        self._name: str | None = None
+    def __init__(self, model: keras.Model):
+        self._model = model
         self._error: InputError | None = None
 
-    def run(self, name: str | None, function: Callable, iterator: Any) -> dict[str, tf.Tensor]:
-        """Calls a function of an iterator and whether its first batch is still to be checked.
+    def run(self, function: Callable, iterator: Any) -> dict[str, tf.Tensor]:
+        """Calls a function of an iterator and of whether its first batch is still to be checked.
 
-        Args:
-            name: What errors call the images; None where a batch has been checked before.
-            function: Gives whether there was a batch, and the logs.
-            iterator: Its argument.
+        It says whether there was a batch, and gives the logs.
         """
-        self._name, self._error = name, None
+        name, self._error = self._model.images_to_check, None
         try:
             has_batch, logs = function(iterator, tf.constant(name is not None))
-        except tf.errors.OpError:
-            if self._error is not None:
-                raise self._error from None
-            raise
+        except tf.errors.OpError as error:
+            raise (self._error or error) from None
         if not has_batch:
-            if name is not None:
-                raise InputError(_empty_dataset(name))
-            raise StopIteration
+            if name is None:
+                raise StopIteration
+            raise InputError(_empty_dataset(name))
+        self._model.images_to_check = None
         return logs
 
     def __call__(self, batch: tf.experimental.Optional, is_wanted: tf.Tensor) -> tf.Tensor:
         """Whether to go on with a batch: true, or an error when it runs."""
 
         def check_on_host():
-            images = [
-                keras.utils.unpack_x_y_sample_weight(part)[0]
-                for part in self._strategy.experimental_local_results(batch.get_value())
-            ]
+            parts = self._model.strategy.experimental_local_results(batch.get_value())
+            images = [keras.utils.unpack_x_y_sample_weight(part)[0] for part in parts]
             check = functools.partial(self._check, num_replicas=len(images))
-            is_right = tf.numpy_function(check, [tf.concat(images, axis=0)], tf.bool)
-            return tf.ensure_shape(is_right, [])
+            return tf.ensure_shape(tf.numpy_function(check, [tf.concat(images, 0)], tf.bool), [])
 
         return tf.cond(is_wanted & batch.has_value(), check_on_host, lambda: tf.constant(True))
 
     def _check(self, images, num_replicas):
+        name = self._model.images_to_check
         try:
-            check_images(images, self._image_shape, name=self._name)
-            _check_count(len(images), self._name, num_replicas)
+            check_images(images, self._model.image_shape, name=name)
+            _check_count(len(images), name, num_replicas)
         except InputError as error:
             self._error = error
             raise

@@ -60,6 +60,6 @@ def _stages(dataset: tf.data.Dataset) -> Iterator[tf.data.Dataset]:
     """The data set and all that it is made from, the last stage first."""
     yield dataset
     # A private name of TensorFlow, which has no public one for what a data set is made from;
-    # tests/fitting/test_data.py looks for the stages of known data sets.
+    # tests/fitting/test_fit_arguments.py looks for the stages of known data sets.
     for earlier in dataset._inputs():
         yield from _stages(earlier)

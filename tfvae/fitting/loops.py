@@ -23,7 +23,7 @@ from tfvae import networks, objectives
 from tfvae.common.checks import check_integer
 from tfvae.common.errors import InputError
 from tfvae.common.images import check_images
-from tfvae.fitting.data import FirstBatchCheck, num_steps
+from tfvae.fitting.fit_arguments import FirstBatchCheck, num_steps
 
 STEPS_PER_EXECUTION = 16
 """Enough that what Keras does between two executions is not felt."""
@@ -86,21 +86,19 @@ class LoopChoice:
     Attributes:
         steps_per_execution: As it was given to `compile`: a number, or `"auto"`.
         jit_compile: As it was given to `compile`: True, False or `"auto"`.
-        is_compiled: Whether the training steps run in the compiled loop.
+        uses_xla: Whether XLA compiles the training steps, in the compiled loop.
         num_planned_steps: Of all `fit` calls so far.
     """
 
     steps_per_execution: int | Literal["auto"]
     jit_compile: bool | str
-    is_compiled: bool = False
+    uses_xla: bool = False
     num_planned_steps: int = 0
 
     def __post_init__(self):
         if self.steps_per_execution != "auto":
-            try:
-                check_integer("steps_per_execution", self.steps_per_execution, minimum=1)
-            except InputError as error:
-                raise InputError(f"{error}; or give 'auto'") from error
+            name = "steps_per_execution, if not 'auto',"
+            check_integer(name, self.steps_per_execution, minimum=1)
         if self.jit_compile not in (True, False, "auto"):
             raise InputError(f"jit_compile must be True, False or 'auto'; got {self.jit_compile!r}")
 
@@ -111,14 +109,14 @@ class LoopChoice:
         else:
             steps = 1 if _wants_each_batch(arguments.get("callbacks")) else STEPS_PER_EXECUTION
         self.num_planned_steps += num_steps(arguments)
-        is_compiled = bool(model.jit_compile) or (
+        uses_xla = bool(model.jit_compile) or (
             self.jit_compile == "auto"
             and steps > 1
             and self.num_planned_steps >= FEWEST_STEPS_FOR_XLA
             and _is_faster_with_xla(model)
         )
-        if (steps, is_compiled) != (model.steps_per_execution, self.is_compiled):
-            model.steps_per_execution, self.is_compiled = steps, is_compiled
+        if (steps, uses_xla) != (model.steps_per_execution, self.uses_xla):
+            model.steps_per_execution, self.uses_xla = steps, uses_xla
             model.train_function = model.test_function = model.predict_function = None
 
 
@@ -128,8 +126,8 @@ def training_function(model: keras.Model) -> Callable[[Any], dict[str, tf.Tensor
         # Keras's own loop, which shows what such a step returns.
         keras.Model.make_train_function(model, force=True)
         return model.train_function
-    is_compiled = model.jit_compile or model.loop.is_compiled
-    return _function(model, "train_step", model.update, model.training_noise, is_compiled)
+    uses_xla = model.jit_compile or model.loop.uses_xla
+    return _function(model, "train_step", model.update, model.training_noise, uses_xla)
 
 
 def test_function(model: keras.Model) -> Callable[[Any], dict[str, tf.Tensor]]:
@@ -140,14 +138,24 @@ def test_function(model: keras.Model) -> Callable[[Any], dict[str, tf.Tensor]]:
     return _function(model, "test_step", model.log_terms, model.evaluation_noise, model.jit_compile)
 
 
-def _function(model, step_name, step_on_inputs, seeds, is_compiled):
+def _function(model, step_name, step_on_inputs, seeds, uses_xla):
     step = getattr(model, step_name)
     strategy = model.strategy
-    check = FirstBatchCheck(model.image_shape, strategy)
-    if is_compiled and strategy.num_replicas_in_sync == 1 and not _overrides(model, step_name):
-        steps = _compiled_loop(model, check, step_on_inputs, seeds)
+    check = FirstBatchCheck(model)
+    if uses_xla and strategy.num_replicas_in_sync == 1 and not _overrides(model, step_name):
+        run_batches = _compiled_loop(model, step_on_inputs, seeds)
     else:
-        steps = _general_loop(model, check, step)
+        run_batches = _general_loop(model, step)
+
+    def steps(iterator, is_unchecked):
+        first = iterator.get_next_as_optional()
+        is_right = check(first, is_unchecked)
+        tf.while_loop(
+            lambda count, batch: is_right & (count < model.steps_per_execution) & batch.has_value(),
+            lambda count, batch: run_batches(iterator, count, batch),
+            (0, first),
+        )
+        return first.has_value(), model.get_metrics_result()
 
     def step_on_one_batch(data):
         strategy.run(step, args=(data,))
@@ -161,8 +169,7 @@ def _function(model, step_name, step_on_inputs, seeds, is_compiled):
 
     def function(iterator):
         if isinstance(iterator, tf.data.Iterator | tf.distribute.DistributedIterator):
-            name, model.name_of_unchecked = model.name_of_unchecked, None
-            return check.run(name, steps, iterator)
+            return check.run(steps, iterator)
         # The one batch of `train_on_batch`, all of which each replica gets.
         (data,) = iterator
         check_images(keras.utils.unpack_x_y_sample_weight(data)[0], model.image_shape)
@@ -171,27 +178,16 @@ def _function(model, step_name, step_on_inputs, seeds, is_compiled):
     return function
 
 
-def _general_loop(model, check, step):
-    strategy, most_steps = model.strategy, model.steps_per_execution
+def _general_loop(model, step):
+    def run_batch(iterator, num_done, batch):
+        model.strategy.run(step, args=(batch.get_value(),))
+        num_done += 1
+        return num_done, _next_batch(iterator, batch, num_done < model.steps_per_execution)
 
-    def steps(iterator, is_unchecked):
-        first = iterator.get_next_as_optional()
-        is_right = check(first, is_unchecked)
-
-        def goes_on(count, batch):
-            return is_right & (count < most_steps) & batch.has_value()
-
-        def run(count, batch):
-            strategy.run(step, args=(batch.get_value(),))
-            return count + 1, _next_batch(iterator, batch, count + 1 < most_steps)
-
-        tf.while_loop(goes_on, run, (tf.constant(0), first))
-        return first.has_value(), model.get_metrics_result()
-
-    return steps
+    return run_batch
 
 
-def _compiled_loop(model, check, step_on_inputs, seeds):
+def _compiled_loop(model, step_on_inputs, seeds):
     strategy, most_steps = model.strategy, model.steps_per_execution
 
     def prepare(batch):
@@ -205,7 +201,7 @@ def _compiled_loop(model, check, step_on_inputs, seeds):
 
         return tf.while_loop(lambda index: index < count, body, (0,), parallel_iterations=1)
 
-    def take_equal_batches(iterator, num_done, batch):
+    def run_equal_batches(iterator, num_done, batch):
         """Runs a batch and those behind it that are of equal size, as far as they fit."""
         first = prepare(batch)
         batch_size = tf.shape(first.images)[0]
@@ -241,17 +237,7 @@ def _compiled_loop(model, check, step_on_inputs, seeds):
         tf.cond((count > 1) | (most_steps == 1), run_all, run_first)
         return num_done + count, following
 
-    def steps(iterator, is_unchecked):
-        first = iterator.get_next_as_optional()
-        is_right = check(first, is_unchecked)
-        tf.while_loop(
-            lambda num_done, batch: is_right & (num_done < most_steps) & batch.has_value(),
-            lambda num_done, batch: take_equal_batches(iterator, num_done, batch),
-            (0, first),
-        )
-        return first.has_value(), model.get_metrics_result()
-
-    return steps
+    return run_equal_batches
 
 
 def _next_batch(iterator, batch, is_wanted):
@@ -287,8 +273,10 @@ def _wants_each_batch(callbacks):
         getattr(getattr(callback, hook, None), "__func__", None)
         is not getattr(keras.callbacks.Callback, hook)
         for callback in callbacks or ()
-        # Keras's own, which look at each batch to see that there is nothing to do.
-        if getattr(callback, "save_freq", None) != "epoch"
+        # Ours are content with a call per execution, and Keras's own with `save_freq` look at each
+        # batch to see that there is nothing to do.
+        if not type(callback).__module__.startswith("tfvae.")
+        and getattr(callback, "save_freq", None) != "epoch"
         for hook in _BATCH_HOOKS
     )
 
