@@ -1,0 +1,12 @@
+from .curves import likelihood_bounds as likelihood_bounds
+from .curves import training_curves as training_curves
+from .drawing import image_grid as image_grid
+from .drawing import save_figure as save_figure
+from .model_figures import kl_per_dimension as kl_per_dimension
+from .model_figures import latent_plane as latent_plane
+from .model_figures import latent_traversals as latent_traversals
+from .model_figures import reconstructions as reconstructions
+from .model_figures import samples as samples
+from .tensorboard import ImageSummaries as ImageSummaries
+from .tensorboard import LatentSummaries as LatentSummaries
+from .tensorboard import tensorboard_callbacks as tensorboard_callbacks
