@@ -86,13 +86,9 @@ def _concatenate(parts, dtype):
 
 
 def _batches(vae, images):
-    if not isinstance(images, tf.data.Dataset):
-        yield check_images(images, vae.image_shape, binary=True, nonempty=True)
-        return
     batch = None
-    for batch in images:
-        if isinstance(batch, tuple):
-            batch = keras.utils.unpack_x_y_sample_weight(batch)[0]
-        yield check_images(batch, vae.image_shape, binary=True, nonempty=True)
+    for batch in images if isinstance(images, tf.data.Dataset) else [(images,)]:
+        of_images = keras.utils.unpack_x_y_sample_weight(batch)[0]
+        yield check_images(of_images, vae.image_shape, binary=True, nonempty=True)
     if batch is None:
         raise InputError("the data set of images is empty: give at least one batch")
