@@ -52,10 +52,9 @@ def test_the_tests_that_comments_name_are_there():
     assert [(file, name) for file, name in named if not (REPOSITORY / name).is_file()] == []
 
 
-@pytest.mark.parametrize("name", ["tfvae", "tfvae.serving", "tfvae.training", "tfvae.tuning"])
-def test_names_that_are_imported_when_used_have_types(name):
+def test_names_that_are_imported_when_used_have_types():
     """What stands under TYPE_CHECKING, where type checkers look, is what there is."""
-    room = importlib.import_module(name)
+    room = importlib.import_module("tfvae")
     (block,) = [node for node in ast.parse(inspect.getsource(room)).body if type(node) is ast.If]
     assert ast.unparse(block.test) == "TYPE_CHECKING"
     names = {
@@ -64,6 +63,15 @@ def test_names_that_are_imported_when_used_have_types(name):
     assert sorted(names) == sorted(room.__all__)
     for name, path in names.items():
         assert getattr(room, name) is pkgutil.resolve_name(path), path
+
+
+@pytest.mark.parametrize("stub", sorted(PACKAGE.rglob("*.pyi")), ids=lambda stub: stub.parent.name)
+def test_names_of_a_stub_are_imported_when_used(stub):
+    room = importlib.import_module(f"tfvae.{stub.parent.name}")
+    lines = ast.parse(stub.read_text("utf-8")).body
+    assert sorted(alias.asname for line in lines for alias in line.names) == sorted(room.__all__)
+    for name in room.__all__:
+        getattr(room, name)
 
 
 def test_the_wheel_holds_what_the_package_reads(tmp_path):

@@ -1,0 +1,9 @@
+from .client import Client as Client
+from .client import ServerError as ServerError
+from .configuration import write_server_configuration as write_server_configuration
+from .export import export_saved_model as export_saved_model
+from .other_formats import export_litert as export_litert
+from .other_formats import export_onnx as export_onnx
+from .requests import read_array as read_array
+from .requests import write_answer as write_answer
+from .versions import prune_versions as prune_versions

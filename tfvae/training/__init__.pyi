@@ -1,0 +1,9 @@
+from . import pretrained as pretrained
+from . import publishing as publishing
+from . import recipes as recipes
+from . import settings as settings
+from . import strategies as strategies
+from .job import train as train
+from .pretrained import load_model as load_model
+from .pretrained import load_pretrained as load_pretrained
+from .settings import TrainingSettings as TrainingSettings
