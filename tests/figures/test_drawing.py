@@ -72,7 +72,7 @@ def test_grid_is_about_square_and_full_where_it_can_be(count, shape, expected):
         (np.zeros((2, 4, 4, 2)), r"1 or 3 channels; got \[2, 4, 4, 2\]"),
         (np.zeros((0, 4, 4, 1)), r"are empty: shape \[0, 4, 4, 1\]; give at least one image"),
         (np.full((1, 4, 4, 1), 255), "maximum 255: divide by 255"),
-        (np.full((1, 4, 4, 1), -0.1), "minimum -0.1: scale to"),
+        (np.full((1, 4, 4, 1), -0.1), "minimum -0.1 and maximum"),
         (np.full((1, 4, 4, 1), np.nan), "16 values not finite"),
     ],
 )
