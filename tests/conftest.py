@@ -90,11 +90,11 @@ def tiny_run(digits_data_dir, tmp_path_factory, tiny_run_lines):
         warmup_epochs=2,
         beta=0.5,
         seed=3,
+        num_importance_samples=10,
     )
     return training.train(
         settings,
         tmp_path_factory.mktemp("tiny_run"),
-        num_importance_samples=10,
         with_tensorboard=True,
         say=tiny_run_lines.append,
     )

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from tfvae.training import local_workers as workers
+from tfvae.training import local_processes
 
 SECONDS = 600  # that a process may live, whatever becomes of the one that waits for it
 
@@ -33,7 +33,7 @@ def start(
         logs: The folder of what they write to standard output and error, `log-NUMBER.txt`.
         count: How many workers of one job they are; None for one that is none.
     """
-    addresses = [f"127.0.0.1:{port}" for port in workers.free_ports(count or 0)]
+    addresses = [f"127.0.0.1:{port}" for port in local_processes.free_ports(count or 0)]
     processes = []
     for index in range(count or 1):
         task = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}

@@ -62,7 +62,7 @@ def measure(strategy_name: str, batch_size: int, steps: int, epochs: int) -> dic
 
 def run_once(name: str, arguments: argparse.Namespace) -> dict:
     """Runs one configuration in processes of its own."""
-    from tfvae.training.local_workers import run_local_workers
+    from tfvae.training.local_processes import run_workers
 
     strategy, count, threads = CONFIGURATIONS[name]
     environment = {"TF_NUM_INTRAOP_THREADS": threads, "OMP_NUM_THREADS": threads}
@@ -73,7 +73,7 @@ def run_once(name: str, arguments: argparse.Namespace) -> dict:
         command += ["--epochs", str(arguments.epochs)]
         if count == 1:
             subprocess.run(command, check=True)
-        elif run_local_workers(command, count):
+        elif run_workers(command, count):
             raise SystemExit(f"{name} failed")
         return json.loads(Path(f"{folder}/result").read_text())
 

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -84,51 +83,48 @@ def test_other_settings_are_another_run(tmp_path):
 
 
 def test_a_resumed_run_is_evaluated_as_it_was_begun(tmp_path, monkeypatch):
-    begun = runs.Evaluation(split="validation", num_importance_samples=7)
-    runs.write_text(tmp_path / runs.SETTINGS, TrainingSettings(latent_dim=7).to_json())
-    runs.write_text(tmp_path / runs.EVALUATION, begun.to_json())
+    begun = TrainingSettings(latent_dim=7, split="validation", num_importance_samples=7)
+    (tmp_path / runs.SETTINGS).write_text(begun.to_json())
     (tmp_path / runs.BACKUP).mkdir()
     asked = []
 
-    def train(settings, folder, *, split, num_importance_samples, **arguments):
-        asked.append((settings.latent_dim, folder, split, num_importance_samples))
+    def train(settings, folder, **arguments):
+        asked.append((settings, folder))
         raise KeyboardInterrupt
 
     monkeypatch.setattr(job, "train", train)
     for options in ((), ("--split", "test"), ("--num-importance-samples", 3)):
         assert tfvae("train", "--resume", tmp_path, *options).status == 130
-    evaluations = [("validation", 7), ("test", 7), ("validation", 3)]
-    assert asked == [(7, tmp_path, *evaluation) for evaluation in evaluations]
+    others = [begun, begun.replace(split="test"), begun.replace(num_importance_samples=3)]
+    assert asked == [(settings, tmp_path) for settings in others]
     assert (tmp_path / runs.BACKUP).is_dir()
 
 
 def test_evaluate_repeats_the_numbers_of_train(tiny_run, tmp_path):
     again = tmp_path / "again.json"
-    done = tfvae("evaluate", tiny_run.folder, "--num-importance-samples", 10, "--json", again)
+    done = tfvae("evaluate", tiny_run.folder, "--json", again)
     assert done.status == 0, done.stderr
     found = json.loads(again.read_text())
     for name in ("elbo", "reconstruction", "kl", "log_likelihood", "posterior_gap"):
         assert found[name] == pytest.approx(tiny_run.results[name], rel=1e-6)
     assert f"{found['elbo']:.2f}" in done.stdout
     done = tfvae("evaluate", tiny_run.folder, "--json", again)
-    assert_refused(done, f"{again} exists, and is not overwritten")
+    assert_refused(done, f"{again} exists: choose another, or give --overwrite")
 
 
-def test_evaluate_takes_as_many_samples_as_the_recipe(tiny_run, tmp_path, monkeypatch):
+def test_evaluate_takes_the_test_split_and_the_samples_of_the_training(tiny_run, monkeypatch):
     taken = []
 
-    def evaluate(vae, settings, *, split, num_importance_samples):
-        taken.append(num_importance_samples)
+    def evaluate(vae, settings):
+        taken.append((settings.split, settings.num_importance_samples, settings.latent_dim))
         raise InputError("enough")
 
     monkeypatch.setattr(job, "evaluate", evaluate)
-    tfvae("evaluate", tiny_run.folder)
-    shutil.copy(tiny_run.folder / runs.MODEL, tmp_path)
-    settings = TrainingSettings.of_run(tiny_run.folder / runs.SETTINGS, recipe="burda2015-vae")
-    (tmp_path / runs.SETTINGS).write_text(settings.to_json())
-    tfvae("evaluate", tmp_path)
-    tfvae("evaluate", tmp_path, "--num-importance-samples", 7)
-    assert taken == [500, 5000, 7]
+    settings = runs.settings_beside(tiny_run.folder).replace(split="validation")
+    monkeypatch.setattr(runs, "settings_beside", lambda path: settings)
+    for options in ((), ("--num-importance-samples", 7), ("--split", "train")):
+        tfvae("evaluate", tiny_run.folder, *options)
+    assert taken == [("test", 10, 2), ("test", 7, 2), ("train", 10, 2)]
 
 
 def test_a_pretrained_model_is_known_by_its_name(tmp_path):
@@ -194,9 +190,9 @@ def test_wrong_input_is_one_line_and_2(tiny_run, tmp_path, monkeypatch):
         (("train", *data, "--initial-model", "nowhere"), "nowhere"),
         (("train", *data, "--split", "tset"), "tset"),
         (("train", *data, "--split", "test[::"), "test[::"),
-        (("train", "--output", folder), "is not empty, and nothing is overwritten"),
-        (("train", "--output", text), "File exists"),
-        (("train", "--json", text), "exists, and is not overwritten"),
+        (("train", "--output", folder), "is not empty: choose another, or remove it"),
+        (("train", "--output", text), "must be a folder; there is a file"),
+        (("train", "--json", text), "exists: choose another, or remove it"),
         (("publish", tmp_path, tmp_path / "model"), "there is no finished run"),
         (("evaluate", broken, "--dataset", "digits"), "is not a .keras file, or was cut off"),
         (("evaluate", broken), "nothing says which images"),
@@ -206,7 +202,7 @@ def test_wrong_input_is_one_line_and_2(tiny_run, tmp_path, monkeypatch):
         (("sample", folder, "--output", tmp_path / "a.jpeg"), "must be a .png or .npy file"),
         (("sample", folder, "--output", 300 * "a" + ".png"), "File name too long"),
         (("encode", folder, "--output", tmp_path), "must be a .npz file"),
-        (("plot", folder, "--output", folder), "is not empty: choose another"),
+        (("plot", folder, "--output", folder), "is not empty: choose another, or give --overwrite"),
         (("export", folder, broken), "broken.keras"),
         (("request", "encode", "--output", text), "must be a .npz or .png file"),
         (("request", "encode", "--output", "a.npz", "--images", "b.npy"), "b.npy"),

@@ -52,6 +52,8 @@ OTHER_SETTINGS = {
     "epochs": 6,
     "patience": 7,
     "seed": 8,
+    "split": "validation",
+    "num_importance_samples": 9,
 }
 NEEDED = {
     "filters": {"network": "resnet"},
@@ -86,7 +88,7 @@ def test_every_setting_is_an_option_of_train(name, trained):
     expected = TrainingSettings.merged(**given)
     assert getattr(expected, name) != getattr(TrainingSettings(), name)
     # The command that a card gives has all but what is of the machine.
-    words = shlex.split(publishing.command_of(expected, expected.num_importance_samples))
+    words = shlex.split(publishing.command_of(expected))
     if name in ("data_dir", "strategy"):
         words += [f"--{name.replace('_', '-')}", given[name]]
     assert tfvae(*words[1:]).status == 130
@@ -111,6 +113,13 @@ def test_options_go_over_the_file_and_the_file_over_the_recipe(trained, tmp_path
             filters=[1, 2, 3],
         )
     ]
+
+
+def test_no_option_empties_a_list():
+    for command in COMMANDS:
+        for argument in app[command].assemble_argument_collection():
+            assert not [name for name in argument.names if "empty" in name], (command, argument)
+    assert_refused(tfvae("train", "--empty-hidden"), "Unknown option: --empty-hidden")
 
 
 def all_options():

@@ -206,5 +206,5 @@ def test_output_files_that_cannot_be_written_are_refused(tmp_path):
         check_output_file(tmp_path)
     (tmp_path / "sample.png").write_bytes(b"image")
     check_output_file(tmp_path / "sample.png", overwrite=True)
-    with pytest.raises(InputError, match="exists, and is not overwritten"):
+    with pytest.raises(InputError, match="exists: choose another"):
         check_output_file(tmp_path / "sample.png")

@@ -61,6 +61,6 @@ def test_the_command_asks_and_writes(service, tmp_path):
     with Client("127.0.0.1", service.port, model="digits") as client:
         expected = image_grid(client.sample([1, 2, 3]).images)
     np.testing.assert_array_equal(np.asarray(Image.open(output)), expected[..., 0])
-    assert_refused(tfvae(*arguments), "exists, and is not overwritten")
+    assert_refused(tfvae(*arguments), "exists: choose another")
     done = tfvae(*arguments, "--port", 1, "--overwrite")
     assert_refused(done, "no server answers", status=1)

@@ -133,7 +133,6 @@ def test_a_killed_command_goes_on_to_equal_results(tiny_run, tmp_path):
     folder = tmp_path / "run"
     settings = str(tiny_run.folder / runs.SETTINGS)
     begin = ("train", "--config", settings, "--output", str(folder))
-    begin += ("--num-importance-samples", str(tiny_run.results["num_importance_samples"]))
     for main, arguments, code in (
         (forked_programs.run_command_killed_after, ("2", *begin), -signal.SIGKILL),
         (forked_programs.run_command, ("train", "--resume", str(folder)), 0),
@@ -142,7 +141,6 @@ def test_a_killed_command_goes_on_to_equal_results(tiny_run, tmp_path):
         assert forked_processes.end(processes) == [code], log_of(tmp_path)
         assert Backup(folder / runs.BACKUP).initial_epoch == (2 if code else 0)
     assert "up to 4 epochs, 2 of them done" in log_of(tmp_path)
-    assert not (folder / runs.EVALUATION).exists()
     ours, expected = (runs.read_history(at / runs.HISTORY) for at in (folder, tiny_run.folder))
     assert ours.keys() == expected.keys()
     for name in expected:
@@ -185,13 +183,3 @@ def test_only_the_writer_writes_and_remove_removes(tmp_path):
     assert [path.name for path in (tmp_path / "backup").iterdir()] == ["epoch-000003"]
     writer.remove()
     assert not (tmp_path / "backup").exists()
-
-
-def test_what_was_to_be_evaluated_is_read(tmp_path):
-    begun = runs.Evaluation(split="validation", num_importance_samples=7)
-    runs.write_text(tmp_path / runs.EVALUATION, begun.to_json())
-    assert runs.read_evaluation(tmp_path) == begun
-    assert runs.read_evaluation(tmp_path / "other") == runs.Evaluation()
-    (tmp_path / runs.EVALUATION).write_text('{"spl')
-    with pytest.raises(InputError, match=r"evaluation.json is damaged"):
-        runs.read_evaluation(tmp_path)

@@ -1,4 +1,3 @@
-import sys
 import zipfile
 
 import keras
@@ -29,25 +28,17 @@ def test_a_folder_that_holds_something_is_refused(tmp_path):
     (tmp_path / "old").mkdir()
     assert runs.new_folder(tmp_path / "old", "digits").is_dir()
     (tmp_path / "old" / "model.keras").write_text("precious")
-    with pytest.raises(InputError, match="is not empty, and nothing is overwritten: choose"):
+    with pytest.raises(InputError, match="is not empty: choose another, or remove it"):
         runs.new_folder(tmp_path / "old", "digits")
     assert (tmp_path / "old" / "model.keras").read_text() == "precious"
 
 
-def test_a_file_in_the_place_of_a_folder_is_refused(tmp_path):
+def test_a_place_that_cannot_be_a_folder_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match=r"cannot make the output folder .*/file"):
+    with pytest.raises(InputError, match=r"must be a folder; there is a file"):
         runs.new_folder(tmp_path / "file", "digits")
-    with pytest.raises(InputError, match=r"cannot make the output folder .*/file"):
+    with pytest.raises(OSError, match="Not a directory"):
         runs.new_folder(tmp_path / "file" / "below", "digits")
-
-
-@pytest.mark.skipif(
-    sys.platform != "linux", reason="needs /proc, in which not even root can make a folder"
-)
-def test_a_place_that_cannot_be_written_is_refused():
-    with pytest.raises(InputError, match="cannot make the output folder /proc/run"):
-        runs.new_folder("/proc/run", "digits")
 
 
 def test_models_are_found_by_file_and_by_folder(saved):
@@ -122,7 +113,7 @@ def test_settings_beside_a_model(saved, tmp_path):
 
 def test_what_a_run_that_learned_nothing_leaves_is_removed(tmp_path):
     folder = runs.new_folder(tmp_path / "run", "digits")
-    runs.write_text(folder / runs.SETTINGS, "{}")
+    (folder / runs.SETTINGS).write_text("{}")
     (folder / "mine.txt").write_text("stays")
     runs.remove_unfinished(folder)
     assert [path.name for path in folder.iterdir()] == ["mine.txt"]

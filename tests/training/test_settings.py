@@ -120,7 +120,7 @@ POSITIVE = "a number above 0 and at most 1,000,000,000"
         ({"decoder_bias": "ones"}, "decoder_bias must be one of zeros, data_mean; got 'ones'"),
         (
             {"initial_model": "digits", "decoder_bias": "data_mean"},
-            "initial_model brings its own bias of the logits: leave it out, or decoder_bias data_m",
+            "initial_model brings its own bias of the logits: leave out it or decoder_bias",
         ),
         ({"objective": "gan"}, "objective must be one of elbo, iwae; got 'gan'"),
         ({"num_samples": 0}, f"num_samples must be {SIZE}; got 0"),
@@ -150,14 +150,14 @@ POSITIVE = "a number above 0 and at most 1,000,000,000"
         ),
         (
             {"gradient_estimator": "doubly_reparameterized"},
-            "is for the objective iwae; the objective is elbo: give gradient_estimator reparam",
+            "is for the objective iwae; the objective is elbo: leave it out",
         ),
         (
             {"gradient_estimator": "score_function", "objective": "iwae"},
-            "is for the objective elbo; the objective is iwae: give gradient_estimator reparam",
+            "is for the objective elbo; the objective is iwae: leave it out",
         ),
-        ({"objective": "iwae", "warmup_epochs": 2}, "weigh the KL of the objective elbo; the obj"),
-        ({"objective": "iwae", "beta": 0.5}, "which has none to weigh: leave them out"),
+        ({"objective": "iwae", "warmup_epochs": 2}, "warmup_epochs is for the objective elbo; "),
+        ({"objective": "iwae", "beta": 0.5}, "beta is for the objective elbo; the objective is i"),
         ({"free_bits": -1}, "free_bits must be a number from 0 to 1,000,000,000"),
         ({"average_weights": 1.0}, "must be a number above 0 and below 1, or none; got 1.0"),
         ({"weight_decay": 0}, f"weight_decay must be {POSITIVE}, or none; got 0"),

@@ -7,8 +7,7 @@ import pytest
 import tensorflow as tf
 
 from tfvae.common.errors import InputError
-from tfvae.training import local_workers as workers
-from tfvae.training import runs, strategies
+from tfvae.training import local_processes, runs, strategies
 
 
 def config(workers=("a:1", "b:2"), index=0, kind="worker"):
@@ -96,7 +95,7 @@ def test_port_in_use_is_refused(monkeypatch):
 
 
 def test_worker_that_never_comes_is_named(monkeypatch):
-    here, there = workers.free_ports(2)
+    here, there = local_processes.free_ports(2)
     addresses = [f"127.0.0.1:{here}", f"127.0.0.1:{there}"]
     monkeypatch.setenv("TF_CONFIG", config(workers=addresses))
     with pytest.raises(InputError, match=rf"waited 0.5 s for worker 1 \(127.0.0.1:{there}\)"):
@@ -105,7 +104,7 @@ def test_worker_that_never_comes_is_named(monkeypatch):
 
 def test_stranger_at_a_port_is_no_worker(monkeypatch):
     # It takes every connection, as a worker of an earlier job would, and says nothing.
-    (here,) = workers.free_ports(1)
+    (here,) = local_processes.free_ports(1)
     with socket.create_server(("127.0.0.1", 0)) as stranger:
         there = stranger.getsockname()[1]
         addresses = [f"127.0.0.1:{here}", f"127.0.0.1:{there}"]

@@ -43,12 +43,12 @@ def damage(folder):
 def test_no_trial_is_lost_or_repeated_whenever_the_search_is_killed(
     algorithm, tmp_path, monkeypatch
 ):
-    def write_text(file, text):
+    def write_json(file, value):
         # Without the wait for the disk of an atomic write.
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text)
+        file.write_text(json.dumps(value))
 
-    monkeypatch.setattr(oracles, "write_text", write_text)
+    monkeypatch.setattr(oracles, "write_json", write_json)
     undisturbed, _ = search(algorithm, tmp_path / "undisturbed")
     if algorithm == "GridSearch":
         assert undisturbed == GRID
@@ -61,21 +61,21 @@ def test_no_trial_is_lost_or_repeated_whenever_the_search_is_killed(
         folder = tmp_path / "-".join(map(str, moment))
         writes = iter(range(1000))
 
-        def write_or_be_killed(file, text, moment=moment, writes=writes):
+        def write_or_be_killed(file, value, moment=moment, writes=writes):
             write = next(writes)
             if (write, 0) == moment:
                 raise Killed
-            write_text(file, text)
+            write_json(file, value)
             if (write, 1) == moment:
                 raise Killed
 
-        monkeypatch.setattr(oracles, "write_text", write_or_be_killed)
+        monkeypatch.setattr(oracles, "write_json", write_or_be_killed)
         try:
             search(algorithm, folder)
         except Killed:
             kills += 1
             damage(folder)
-        monkeypatch.setattr(oracles, "write_text", write_text)
+        monkeypatch.setattr(oracles, "write_json", write_json)
         _, oracle = search(algorithm, folder)
         trials = oracle.trials.values()
         assert {trial.status for trial in trials} == {"COMPLETED"}

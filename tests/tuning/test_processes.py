@@ -12,7 +12,7 @@ import tiny_search
 from tiny_search import GRID, NumbersHyperModel, NumbersTuner
 
 from tfvae.common.errors import InputError, WorkerLostError
-from tfvae.training.local_workers import free_ports
+from tfvae.training.local_processes import free_ports
 from tfvae.tuning import SearchSettings, oracles, processes
 
 TINY_PROGRAM = [sys.executable, tiny_search.__file__]
@@ -186,7 +186,7 @@ def test_local_processes_end_with_what_started_them_and_go_on_with_it(tmp_path, 
             if name in Path(f"/proc/{each}/environ").read_bytes()
         ]
         os.kill(victim, signal.SIGKILL)
-        assert "a process of the search ended with exit code -9" in process.communicate()[1]
+        assert "a process of the search ended with exit code 137" in process.communicate()[1]
     assert not processes_of(folder)
     ended = subprocess.run(command, check=True, timeout=300, stdout=subprocess.PIPE, text=True)
     assert sorted(ended_well(folder)) == list(tiny_search.LATENT_DIMS)

@@ -54,8 +54,8 @@ app = App(
     version=_versions,
     version_format="plaintext",
     group_parameters="Options",
-    # Lists take several values after one option, and have no option that empties them.
-    default_parameter=Parameter(converter=_convert, consume_multiple=1, negative_iterable=()),
+    # Lists take several values after one option.
+    default_parameter=Parameter(converter=_convert, consume_multiple=1),
 )
 
 

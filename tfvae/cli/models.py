@@ -1,27 +1,22 @@
 """What is done with a trained model: `tfvae evaluate`, `sample`, `encode` and `plot`."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
-
-from cyclopts import Parameter
+from typing import TYPE_CHECKING, Any
 
 from tfvae.cli.app import app, load_tensorflow, say
 from tfvae.cli.options import (
     DATA,
+    EVALUATED,
     Flag,
     JsonOption,
     ModelArgument,
-    NumImportanceSamplesOption,
     OverwriteOption,
-    SplitOption,
-    check_output_folder,
     given,
     options_of,
-    write_json,
 )
 from tfvae.common.errors import InputError
-from tfvae.common.files import atomic_write, check_output_file
-from tfvae.training.settings import Seed, Size, Strategy, TrainingSettings
+from tfvae.common.files import atomic_write, check_output_file, check_output_folder, write_json
+from tfvae.training.settings import Seed, Size, TrainingSettings
 
 if TYPE_CHECKING:
     from tfvae.vae import VAE
@@ -32,37 +27,22 @@ def evaluate(
     model: ModelArgument,
     /,
     *,
-    split: SplitOption = "test",
-    data: options_of(TrainingSettings, *DATA, show_default=False) = None,  # type: ignore[valid-type]
-    strategy: Annotated[
-        Strategy, Parameter(help=TrainingSettings.model_fields["strategy"].description)
-    ] = "auto",
-    num_importance_samples: NumImportanceSamplesOption = None,
+    options: options_of(TrainingSettings, *EVALUATED, show_default=False) = None,  # type: ignore[valid-type]
     json: JsonOption = None,
     overwrite: OverwriteOption = False,
 ) -> None:
     """Evaluate a model on a split of a data set.
 
-    The data set and the seed are those of its training, where no others are given.
+    The settings are those of its training, and the split is test, where no others are given.
     """
     check_output_file(json, overwrite=overwrite)
-    load_tensorflow(strategy)
-    from tfvae.training import job, strategies
+    load_tensorflow()
+    from tfvae.training import job
 
-    replicas = strategies.get(strategy)
-    if not strategies.is_chief(replicas):
-        return
-    with strategies.scope(replicas):
-        # Not the strategy of the training, whose machines may be elsewhere.
-        vae, settings = _load(model, **{"strategy": strategy, **given(data)})
-    results = job.evaluate(
-        vae,
-        settings,
-        split=split,
-        num_importance_samples=num_importance_samples or settings.num_importance_samples,
-    )
+    results = job.evaluate(*_load(model, **given(options)))
     say(job.describe_results(results))
-    write_json(json, results)
+    if json is not None:
+        write_json(json, results)
 
 
 @app.command(sort_key=3)
@@ -107,8 +87,7 @@ def encode(
     /,
     *,
     output: Path = Path("latents.npz"),
-    split: SplitOption = "test",
-    data: options_of(TrainingSettings, *DATA, show_default=False) = None,  # type: ignore[valid-type]
+    options: options_of(TrainingSettings, *DATA, "split", show_default=False) = None,  # type: ignore[valid-type]
     overwrite: OverwriteOption = False,
 ) -> None:
     """Encode a split of a data set: the mean and the stddev of q(Z|x) of each image.
@@ -123,10 +102,10 @@ def encode(
     from tfvae.datasets import describe_dataset
     from tfvae.training import splits
 
-    vae, settings = _load(model, **given(data))
+    vae, settings = _load(model, **given(options))
     has_labels = describe_dataset(settings.dataset, settings.data_dir).class_names is not None
     columns: dict[str, list[np.ndarray]] = {}
-    for batch in splits.load_split(settings, split, shuffle=False, with_labels=has_labels):
+    for batch in splits.load_split(settings, settings.split, shuffle=False, with_labels=has_labels):
         images, *labels = batch if has_labels else (batch,)
         posterior = vae.encode(images)
         row = {"mean": posterior.mean(), "stddev": posterior.stddev()}
@@ -177,4 +156,5 @@ def _load(model: Path, **changes: Any) -> tuple["VAE", TrainingSettings]:
             f"nothing says which images {path} is of: there is no {runs.SETTINGS} beside it. Give "
             "--dataset"
         )
+    changes.setdefault("split", "test")
     return runs.load_vae(path), (settings or TrainingSettings()).replace(**changes)

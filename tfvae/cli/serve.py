@@ -8,10 +8,11 @@ from cyclopts import Parameter
 from pydantic import Field
 
 from tfvae.cli.app import app, load_tensorflow, say
-from tfvae.cli.options import DataDirOption, ModelArgument, OverwriteOption, check_output_folder
-from tfvae.common.files import check_output_file
+from tfvae.cli.options import DataDirOption, ModelArgument, OverwriteOption
+from tfvae.common.files import check_output_file, check_output_folder
 from tfvae.training.settings import Count, PositiveNumber, Size, Text
 
+Int64 = Annotated[int, Field(ge=0, le=2**63 - 1)]
 FolderArgument = Annotated[
     Path, Parameter(help="saved_models/NAME; the version is the next number in it.")
 ]
@@ -88,7 +89,7 @@ def request(
     model: Text = "digits",
     host: Text = "localhost",
     port: Annotated[int, Field(ge=1, le=65_535)] = 8500,
-    seed: list[Annotated[int, Field(ge=0, le=2**63 - 1)]] | None = None,
+    seed: Annotated[list[Int64] | None, Parameter(negative_iterable=())] = None,
     images: Path | None = None,
     latents: Path | None = None,
     timeout: PositiveNumber = 10.0,

@@ -10,20 +10,18 @@ from cyclopts import Parameter
 from tfvae.cli.app import app, load_tensorflow, say
 from tfvae.cli.options import (
     COMMON,
-    DEVICES,
     EVALUATION,
+    MACHINE,
     Flag,
     JsonOption,
-    NumImportanceSamplesOption,
     WorkerCount,
     given,
     options_of,
-    write_json,
 )
 from tfvae.common.errors import InputError
-from tfvae.common.files import check_output_file
+from tfvae.common.files import check_output_file, write_json
 from tfvae.training import recipes
-from tfvae.training.settings import Text, TrainingSettings
+from tfvae.training.settings import TrainingSettings
 
 
 @app.command(sort_key=1)
@@ -33,11 +31,7 @@ def train(
     config: Annotated[Path | None, Parameter(group=COMMON)] = None,
     output: Annotated[Path | None, Parameter(group=COMMON)] = None,
     resume: Annotated[Path | None, Parameter(group=COMMON)] = None,
-    local_workers: Annotated[WorkerCount | None, Parameter(group=DEVICES)] = None,
-    split: Annotated[Text | None, Parameter(group=EVALUATION)] = None,
-    num_importance_samples: Annotated[
-        NumImportanceSamplesOption, Parameter(group=EVALUATION)
-    ] = None,
+    local_workers: Annotated[WorkerCount | None, Parameter(group=MACHINE)] = None,
     json: Annotated[JsonOption, Parameter(group=EVALUATION)] = None,
     tensorboard: Annotated[Flag, Parameter(group=EVALUATION)] = False,
 ) -> int | None:
@@ -51,8 +45,6 @@ def train(
         resume: The folder of a run that was killed, to go on with it.
         local_workers: Try multi_worker on this machine: start so many workers, which share its
             cores.
-        split: Whose images the numbers and figures at the end are of; validation where settings
-            are still to be chosen; if none, test.
         tensorboard: Write summaries for TensorBoard.
     """
     if resume is not None and config is None:
@@ -68,7 +60,8 @@ def train(
 
     if resume is not None and output is not None:
         raise InputError("a resumed run stays in its folder: leave --output out")
-    evaluation = runs.read_unfinished(resume, settings) if resume else runs.Evaluation()
+    if resume is not None:
+        runs.check_same_run(resume, settings)
     strategy = strategies.get(settings.strategy)
     is_chief = strategies.is_chief(strategy)
     with runs.folder_of_run(output, resume, settings, is_chief=is_chief) as folder:
@@ -76,8 +69,6 @@ def train(
             settings,
             folder,
             strategy=strategy,
-            split=split or evaluation.split,
-            num_importance_samples=num_importance_samples or evaluation.num_importance_samples,
             with_tensorboard=tensorboard,
             backups=None if resume is None else resume / runs.BACKUP,
             say=say if is_chief else lambda line: None,
@@ -86,7 +77,8 @@ def train(
     if run is None:
         return None
     say(job.describe_results(run.results))
-    write_json(json, run.results)
+    if json is not None:
+        write_json(json, run.results)
     say(f"Model    {folder / runs.MODEL}")
     say(f"Figures  {', '.join(map(str, run.figures)) or 'none: only 1 or 3 channels can be drawn'}")
     say(f"Export   {run.saved_model}")
@@ -97,11 +89,11 @@ def train(
 
 def _run_local_workers(settings: TrainingSettings, count: int) -> int:
     """Runs this very command in several processes, and ends as they do."""
-    from tfvae.training.local_workers import run_local_workers
+    from tfvae.training.local_processes import run_workers
 
     if settings.strategy != "multi_worker":
         raise InputError(f"--local-workers is for --strategy multi_worker; got {settings.strategy}")
-    return run_local_workers([sys.executable, "-m", "tfvae.cli", *sys.argv[1:]], count)
+    return run_workers([sys.executable, "-m", "tfvae.cli", *sys.argv[1:]], count)
 
 
 @app.command(name="recipes", sort_key=10)

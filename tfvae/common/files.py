@@ -1,11 +1,13 @@
 """Files that are either whole or absent: written beside their place, then renamed."""
 
 import contextlib
+import json
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from tfvae.common.errors import InputError
 
@@ -47,8 +49,33 @@ def atomic_write(path: str | os.PathLike) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def check_output_file(output: Path | None, *suffixes: str, overwrite: bool = False) -> None:
-    """Refuses a file whose name ends otherwise than asked, and one that is there already."""
+def write_text(file: Path, text: str) -> None:
+    """Writes a text file whole or not at all."""
+    with atomic_write(file) as path:
+        path.write_text(text, encoding="utf-8")
+
+
+def write_json(file: Path, value: Any) -> None:
+    """Writes a JSON file whole or not at all."""
+    write_text(file, json.dumps(value, indent=2) + "\n")
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    """The object in a JSON file that this package has written, or `InputError` if it is damaged."""
+    try:
+        value = json.loads(file.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{file} is damaged: {error}") from error
+    if not isinstance(value, dict):
+        raise InputError(f"{file} is damaged: it holds {type(value).__name__}, no object")
+    return value
+
+
+def check_output_file(output: Path | None, *suffixes: str, overwrite: bool | None = None) -> None:
+    """Refuses a file whose name ends otherwise than asked, and one that is there already.
+
+    Where nothing can be overwritten, `overwrite` is None.
+    """
     if output is None:
         return
     if suffixes and output.suffix not in suffixes:
@@ -56,4 +83,17 @@ def check_output_file(output: Path | None, *suffixes: str, overwrite: bool = Fal
     if output.is_dir():
         raise InputError(f"the output {output} must be a file; there is a folder")
     if output.is_file() and not overwrite:
-        raise InputError(f"{output} exists, and is not overwritten: choose another, or remove it")
+        raise InputError(f"{output} exists: {_advice(overwrite)}")
+
+
+def check_output_folder(folder: Path, *, overwrite: bool | None = None) -> None:
+    """Refuses a folder that holds something, and a file in its place."""
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"the output {folder} must be a folder; there is a file")
+    if folder.is_dir() and any(folder.iterdir()) and not overwrite:
+        raise InputError(f"the folder {folder} is not empty: {_advice(overwrite)}")
+
+
+def _advice(overwrite):
+    otherwise = "remove it" if overwrite is None else "give --overwrite to replace it"
+    return f"choose another, or {otherwise}"

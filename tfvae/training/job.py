@@ -4,7 +4,6 @@ import dataclasses
 import functools
 import inspect
 import itertools
-import json
 import math
 import time
 from collections.abc import Callable
@@ -16,7 +15,7 @@ import tensorflow as tf
 
 from tfvae import figures, networks, objectives
 from tfvae.common.errors import InputError, WorkerLostError
-from tfvae.common.files import atomic_write
+from tfvae.common.files import atomic_write, write_json, write_text
 from tfvae.datasets import describe_dataset
 from tfvae.fitting import optimizers
 from tfvae.fitting.callbacks import BestWeights, KLWarmup
@@ -63,8 +62,6 @@ def train(
     *,
     strategy: tf.distribute.Strategy | None = None,
     backups: Path | None = None,
-    split: str = "test",
-    num_importance_samples: int | None = None,
     with_tensorboard: bool = False,
     say: Callable[[str], None] = print,
 ) -> Run | None:
@@ -80,20 +77,11 @@ def train(
             chief's is of use.
         strategy: The strategy of the settings; None for one device.
         backups: The folder of the backup to go on from, if there is one; None for that of the run.
-        split: Whose images the numbers and figures at the end are of: `validation` where settings
-            are still to be chosen, so that they are not chosen on the test images.
-        num_importance_samples: Latents per image for log p(x) of these images; what the settings
-            say if None.
         with_tensorboard: Whether to write summaries for TensorBoard.
         say: Is given each line about how it goes.
 
     Returns:
         The run; None on workers other than the chief.
-
-    Raises:
-        InputError: If the data set is not there or does not fit the settings.
-        WorkerLostError: If another worker has ended.
-        OSError: If the folder cannot be written to.
     """
     keras.utils.set_random_seed(settings.seed)
     description = describe_dataset(settings.dataset, settings.data_dir)
@@ -102,12 +90,10 @@ def train(
     images = splits.load_split(settings, "train", initial_epoch=backup.initial_epoch)
     validation_images = splits.load_split(settings, "validation")
     # It is needed at the end: a name that is not known shows now.
-    splits.load_split(settings, split)
+    splits.load_split(settings, settings.split)
     steps_per_epoch = int(images.cardinality())
     settings = with_epochs(settings, steps_per_epoch)
-    runs.write_text(folder / runs.SETTINGS, settings.to_json())
-    evaluation = runs.Evaluation(split=split, num_importance_samples=num_importance_samples)
-    runs.write_text(folder / runs.EVALUATION, evaluation.to_json())
+    write_text(folder / runs.SETTINGS, settings.to_json())
     say(_describe_data(settings, description))
 
     with strategies.scope(strategy):
@@ -142,31 +128,21 @@ def train(
     if strategy is not None:
         # The rest is for one device, and for the chief alone.
         vae = runs.load_vae(folder)
-    results = evaluate(
-        vae,
-        settings,
-        split=split,
-        num_importance_samples=num_importance_samples or settings.num_importance_samples,
-    )
-    results |= training
-    runs.write_text(folder / runs.RESULTS, json.dumps(results, indent=2) + "\n")
-    files = write_figures(vae, settings, folder, split=split, history=backup.history)
+    results = evaluate(vae, settings) | training
+    write_json(folder / runs.RESULTS, results)
+    files = write_figures(vae, settings, folder, history=backup.history)
     saved_model = export_saved_model(vae, folder / "saved_model")
     backup.remove()
-    (folder / runs.EVALUATION).unlink()
     return Run(folder, vae=vae, results=results, figures=files, saved_model=saved_model)
 
 
-def evaluate(
-    vae: VAE, settings: TrainingSettings, *, split: str, num_importance_samples: int
-) -> dict[str, Any]:
-    """The numbers of a model on a split of the data set of the settings, and what gave them."""
+def evaluate(vae: VAE, settings: TrainingSettings) -> dict[str, Any]:
+    """The numbers of a model on the images of the settings, and what gave them."""
     began = time.perf_counter()
-    images = splits.load_split(settings, split, shuffle=False)
-    results = diagnostics.evaluate(vae, images, num_importance_samples, seed=settings.seed)
-    results["seconds"] = time.perf_counter() - began
-    results["settings"] = {**settings.model_dump(), "split": split}
-    return results
+    images = splits.load_split(settings, settings.split, shuffle=False)
+    results = diagnostics.evaluate(vae, images, settings.num_importance_samples, settings.seed)
+    seconds = time.perf_counter() - began
+    return results | {"seconds": seconds, "settings": settings.model_dump()}
 
 
 def describe_results(results: dict[str, Any]) -> str:
@@ -275,14 +251,13 @@ def write_figures(
     settings: TrainingSettings,
     folder: Path,
     *,
-    split: str = "test",
     history: dict[str, list[float]] | None = None,
 ) -> list[Path]:
     """Draws a model and its training into PNG files; none if nobody can look at the channels."""
     if vae.image_shape[2] not in (1, 3):
         return []
     description = describe_dataset(settings.dataset, settings.data_dir)
-    images, labels = splits.first_images(settings, description, split=split, count=1000)
+    images, labels = splits.first_images(settings, description, split=settings.split, count=1000)
     drawn = {
         "samples": figures.samples(vae, seed=settings.seed),
         "reconstructions": figures.reconstructions(vae, images[:20]),

@@ -9,7 +9,7 @@ from typing import Any
 from tfvae import __version__
 from tfvae.datasets import DatasetDescription
 from tfvae.training import recipes, splits
-from tfvae.training.settings import TrainingSettings
+from tfvae.training.settings import EVALUATION, MACHINE, TrainingSettings
 from tfvae.vae import VAE
 
 TEMPLATE = resources.files(__package__) / "card.md"
@@ -22,8 +22,6 @@ _BINARIZATION = {
     "threshold": "binarized at a half",
     "none": "as they are stored",
 }
-# Differ between runs of one recipe.
-_SETTINGS_OF_A_RUN = ("data_dir", "strategy", "seed")
 
 
 def fill_card(
@@ -92,7 +90,9 @@ def _recipe(settings):
     changed = [
         name
         for name, value in settings
-        if name not in _SETTINGS_OF_A_RUN and value != getattr(usual, name)
+        # Runs of one recipe differ in these.
+        if name not in {"seed", *settings.under(MACHINE, EVALUATION)}
+        and value != getattr(usual, name)
     ]
     if changed:
         return (

@@ -23,11 +23,7 @@ def names() -> list[str]:
 
 
 def folder_of(name: str) -> Path:
-    """The folder of a pretrained model: `model.keras`, `settings.json` and `card/README.md`.
-
-    Raises:
-        InputError: If there is no pretrained model of that name.
-    """
+    """The folder of a pretrained model: `model.keras`, `settings.json` and `card/README.md`."""
     if name not in names():
         raise InputError(
             f"there is no pretrained model {name!r} (a .keras file of your own is loaded by "

@@ -1,22 +1,18 @@
 """From the folder of a finished run to a model that others load, serve and judge by its card."""
 
-import json
 import shlex
 import shutil
 from pathlib import Path
 
 from tfvae.common.errors import InputError
-from tfvae.common.files import atomic_write
+from tfvae.common.files import atomic_write, check_output_file, read_json, write_text
 from tfvae.common.validation import NONE
 from tfvae.datasets import describe_dataset
 from tfvae.serving import export_saved_model
 from tfvae.training import job, model_card, pretrained, runs
-from tfvae.training.settings import TrainingSettings
+from tfvae.training.settings import MACHINE, TrainingSettings, option_of
 
 PICTURES = ("reconstructions", "samples", "training_curves")
-
-# Of the machine that trained a model, not of the model.
-_SETTINGS_OF_A_MACHINE = ("data_dir", "strategy")
 
 
 def publish(
@@ -35,10 +31,6 @@ def publish(
 
     Returns:
         The path of the card.
-
-    Raises:
-        InputError: If the run has not ended, or a model is there already.
-        OSError: If something cannot be written.
     """
     if not (run / runs.RESULTS).is_file():
         raise InputError(
@@ -47,22 +39,22 @@ def publish(
         )
     model, card = folder / runs.MODEL, folder / "card" / "README.md"
     for file in (model, card):
-        if file.exists() and not overwrite:
-            raise InputError(f"{file} is there already: give --overwrite to replace it")
+        check_output_file(file, overwrite=overwrite)
     given = {} if data_dir is None else {"data_dir": data_dir}
     settings = TrainingSettings.of_run(run / runs.SETTINGS, **given)
     # The state of the optimizer is twice the size of the weights.
     vae = runs.load_vae(run, compiled=False)
-    results = json.loads((run / runs.RESULTS).read_text(encoding="utf-8"))
-    num_importance_samples = results["num_importance_samples"]
+    results = read_json(run / runs.RESULTS)
+    settings = settings.replace(num_importance_samples=results["num_importance_samples"])
     if results["settings"]["split"] != "test":
-        results |= job.evaluate(
-            vae, settings, split="test", num_importance_samples=num_importance_samples
-        ) | {"seconds": results["seconds"]}
+        settings = settings.replace(split="test")
+        results |= job.evaluate(vae, settings) | {"seconds": results["seconds"]}
     with atomic_write(model) as path:
         vae.save(path)
-    portable = _without_machine(settings)
-    runs.write_text(folder / runs.SETTINGS, portable.to_json())
+    portable = TrainingSettings(**settings.model_dump(exclude=settings.under(MACHINE)))
+    if portable.initial_model not in (None, *pretrained.names()):
+        portable = portable.replace(initial_model="INITIAL_MODEL")  # In place of a path.
+    write_text(folder / runs.SETTINGS, portable.to_json())
     export_saved_model(vae, folder)
     pictures = [name for name in PICTURES if (run / f"{name}.png").is_file()]
     for name in pictures:
@@ -74,32 +66,23 @@ def publish(
         describe_dataset(settings.dataset, settings.data_dir),
         results,
         name=folder.name,
-        command=command_of(portable, num_importance_samples),
+        command=command_of(portable),
         pictures=pictures,
     )
-    runs.write_text(card, text)
+    write_text(card, text)
     return card
 
 
-def command_of(settings: TrainingSettings, num_importance_samples: int) -> str:
-    """The command that trains again with the same settings and as many importance samples."""
+def command_of(settings: TrainingSettings) -> str:
+    """The command that trains again with the same settings."""
     usual = TrainingSettings.merged(recipe=settings.recipe).replace(recipe=None)
     words = ["tfvae", "train"]
     for name, value in settings:
-        if value == getattr(usual, name) or name in _SETTINGS_OF_A_MACHINE:
+        if value == getattr(usual, name) or name in settings.under(MACHINE):
             continue
-        option = name.replace("_", "-")
-        words.append(f"--no-{option}" if value is False else f"--{option}")
+        option = option_of(name)
+        words.append(option.replace("--", "--no-", 1) if value is False else option)
         if not isinstance(value, bool):
             values = value if isinstance(value, tuple) else (NONE if value is None else value,)
             words += map(str, values)
-    if num_importance_samples != settings.num_importance_samples:
-        words += ["--num-importance-samples", str(num_importance_samples)]
     return shlex.join(words)
-
-
-def _without_machine(settings: TrainingSettings) -> TrainingSettings:
-    initial_model = settings.initial_model
-    if initial_model is not None and initial_model not in pretrained.names():
-        initial_model = "INITIAL_MODEL"  # In place of a path.
-    return settings.replace(data_dir=None, strategy="auto", initial_model=initial_model)

@@ -2,7 +2,7 @@
 
 import contextlib
 import csv
-import json
+import itertools
 import os
 import shutil
 import tempfile
@@ -13,9 +13,8 @@ from pathlib import Path
 import keras
 
 from tfvae.common.errors import InputError
-from tfvae.common.files import atomic_write
-from tfvae.common.validation import ValidatedModel
-from tfvae.training.settings import TrainingSettings
+from tfvae.common.files import atomic_write, check_output_folder
+from tfvae.training.settings import EVALUATION, MACHINE, TrainingSettings
 from tfvae.vae import VAE
 
 MODEL = "model.keras"
@@ -24,16 +23,6 @@ HISTORY = "history.csv"
 RESULTS = "results.json"
 TENSORBOARD = "tensorboard"
 BACKUP = "backup"
-EVALUATION = "evaluation.json"
-
-
-class Evaluation(ValidatedModel):
-    """How a run is to be evaluated when its training ends; kept for those who resume it."""
-
-    split: str = "test"
-    """The split whose images the numbers and figures are of."""
-    num_importance_samples: int | None = None
-    """The latents per image for log p(x); if none, what the settings say."""
 
 
 @contextlib.contextmanager
@@ -56,34 +45,19 @@ def folder_of_run(
         raise
 
 
-def new_folder(path: str | os.PathLike | None, name: str) -> Path:
+def new_folder(path: Path | None, name: str) -> Path:
     """Makes an empty folder for a new run: `path` or, if None, the next free `runs/NAME-NUMBER`."""
-    try:
-        if path is None:
-            return _numbered_folder(name.replace("/", "-").replace(":", "-"))
-        folder = Path(path)
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(
-            f"cannot make the output folder {path or 'runs'}: {error.strerror}"
-        ) from error
-    if any(folder.iterdir()):
-        raise InputError(
-            f"the output folder {folder} is not empty, and nothing is overwritten: choose another "
-            "with --output, or remove it"
-        )
-    return folder
-
-
-def _numbered_folder(name: str) -> Path:
-    number = 1
-    while True:
-        folder = Path("runs", f"{name}-{number}")
+    if path is not None:
+        check_output_folder(path)
+        path.mkdir(parents=True, exist_ok=True)
+        return path
+    for number in itertools.count(1):
+        folder = Path("runs", f"{name.replace('/', '-').replace(':', '-')}-{number}")
         # Whether it exists is not asked before: another run may be started at the same time.
         with contextlib.suppress(FileExistsError):
             folder.mkdir(parents=True)
-            return folder
-        number += 1
+            break
+    return folder
 
 
 def unfinished_folder(path: str | os.PathLike) -> tuple[Path, TrainingSettings]:
@@ -99,21 +73,21 @@ def unfinished_folder(path: str | os.PathLike) -> tuple[Path, TrainingSettings]:
     return folder, TrainingSettings.of_run(folder / SETTINGS)
 
 
-def read_unfinished(path: Path, settings: TrainingSettings) -> Evaluation:
-    """How a run that was killed is to be evaluated, if it had these settings."""
+def check_same_run(path: Path, settings: TrainingSettings) -> None:
+    """Refuses to resume a run with other settings than its own."""
     folder, begun = unfinished_folder(path)
+    # It may go on with other devices, and be evaluated otherwise.
+    free = TrainingSettings.under(MACHINE, EVALUATION)
     different = [
         f"{name} is {value!r} there and {getattr(settings, name)!r} here"
         for name, value in begun
-        # It may go on with other devices.
-        if name not in ("strategy", "data_dir") and getattr(settings, name) != value
+        if name not in free and getattr(settings, name) != value
     ]
     if different:
         raise InputError(
             f"the run in {folder} is another one: {', '.join(different)}. Leave these out to "
             "resume it, or leave --resume out for a new run"
         )
-    return read_evaluation(folder)
 
 
 def remove_half_written(folder: Path) -> None:
@@ -125,8 +99,7 @@ def remove_half_written(folder: Path) -> None:
 
 def remove_unfinished(folder: Path) -> None:
     """Removes what a run that learned nothing has left: its settings, and its folder if empty."""
-    for file in (SETTINGS, EVALUATION):
-        (folder / file).unlink(missing_ok=True)
+    (folder / SETTINGS).unlink(missing_ok=True)
     shutil.rmtree(folder / TENSORBOARD, ignore_errors=True)
     with contextlib.suppress(OSError):  # What others have put there stays.
         folder.rmdir()
@@ -161,23 +134,6 @@ def settings_beside(path: str | os.PathLike) -> TrainingSettings | None:
     path = Path(path)
     file = (path if path.is_dir() else path.parent) / SETTINGS
     return TrainingSettings.of_run(file) if file.is_file() else None
-
-
-def write_text(file: Path, text: str) -> None:
-    """Writes a text file whole or not at all."""
-    with atomic_write(file) as path:
-        path.write_text(text, encoding="utf-8")
-
-
-def read_evaluation(folder: Path) -> Evaluation:
-    """How a run that was killed was to be evaluated."""
-    file = folder / EVALUATION
-    if not file.is_file():
-        return Evaluation()
-    try:
-        return Evaluation(**json.loads(file.read_text(encoding="utf-8")))
-    except (TypeError, ValueError) as error:
-        raise InputError(f"{file} is damaged: {error}") from error
 
 
 def write_history(file: Path, history: dict[str, list[float]]) -> None:

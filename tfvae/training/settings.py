@@ -15,13 +15,10 @@ from tfvae.common.validation import NONE, ValidatedModel, short_repr
 from tfvae.training import recipes
 
 Network = Literal["mlp", "conv", "resnet"]
-Binarization = Literal["dynamic", "fixed", "threshold", "none"]
 Strategy = Literal["auto", "one_device", "mirrored", "multi_worker"]
 Precision = Literal["float32", "mixed_bfloat16", "mixed_float16", "float64"]
 Activation = Literal["relu", "elu", "selu", "gelu", "silu", "softplus", "tanh", "glu"]
-ObjectiveName = Literal["elbo", "iwae"]
 GradientEstimator = Literal["reparameterized", "score_function", "doubly_reparameterized"]
-DecoderBias = Literal["zeros", "data_mean"]
 LearningRateSchedule = Literal["cosine", "constant", "piecewise"]
 
 Text = Annotated[str, Field(pattern=r"^[^\x00]+$")]
@@ -35,12 +32,31 @@ PositiveNumber = Annotated[float, Field(gt=0, le=1e9)]
 # Lists of a file become tuples.
 Sizes = Annotated[tuple[Size, ...], Field(strict=False, min_length=1)]
 
-HEADINGS = ("Common options", "Data", "Networks", "Objective", "Optimization", "Devices")
+HEADINGS = (
+    *("Common options", "Data", "Networks", "Objective", "Optimization"),
+    *("This machine", "Evaluation"),
+)
 """What the settings are listed under."""
-COMMON, DATA, NETWORKS, OBJECTIVE, OPTIMIZATION, DEVICES = HEADINGS
+COMMON, DATA, NETWORKS, OBJECTIVE, OPTIMIZATION, MACHINE, EVALUATION = HEADINGS
 
-NUM_IMPORTANCE_SAMPLES = 500
-"""Importance samples per image for log p(x) of the held-out images, where no recipe says more."""
+# Where each of these settings has a meaning: another setting, and its values.
+_PLACES = {
+    "filters": ("network", ("conv", "resnet")),
+    "blocks": ("network", ("resnet",)),
+    "batch_normalization": ("network", ("resnet",)),
+    "activation glu": ("network", ("mlp",)),
+    "beta": ("objective", ("elbo",)),
+    "warmup_epochs": ("objective", ("elbo",)),
+    "free_bits": ("objective", ("elbo",)),
+    "num_resampled": ("objective", ("iwae",)),
+    "gradient_estimator score_function": ("objective", ("elbo",)),
+    "gradient_estimator doubly_reparameterized": ("objective", ("iwae",)),
+}
+_CONFLICTS = (
+    ("decoder_bias", "initial_model", "brings its own bias of the logits"),
+    ("batch_normalization", "average_weights", "averages no moving means and variances"),
+    ("batch_normalization", "num_resampled", "needs a decoder that is a function of each latent"),
+)
 
 
 class TrainingSettings(ValidatedModel):
@@ -62,16 +78,14 @@ class TrainingSettings(ValidatedModel):
     """The kind of encoder and decoder."""
     latent_dim: Annotated[Size, COMMON] = 32
     """The number of latent dimensions."""
-    objective: Annotated[ObjectiveName, COMMON] = "elbo"
+    objective: Annotated[Literal["elbo", "iwae"], COMMON] = "elbo"
     """What is maximized: the ELBO, or the importance-weighted ELBO."""
     epochs: Annotated[Count | None, COMMON] = None
     """The passes over the training images; if none, as many as make about 40,000 steps, but from
     50 to 200."""
     seed: Annotated[Seed, COMMON] = 0
     """The seed of everything random."""
-    data_dir: Annotated[Text | None, DATA] = None
-    """The TFDS data directory, where it is not TFDS's own."""
-    binarization: Annotated[Binarization, DATA] = "dynamic"
+    binarization: Annotated[Literal["dynamic", "fixed", "threshold", "none"], DATA] = "dynamic"
     """How gray images become binary: sampled anew in each epoch, sampled once, by a threshold of
     one half, or not at all."""
     num_validation_images: Annotated[Count | None, DATA] = None
@@ -92,7 +106,7 @@ class TrainingSettings(ValidatedModel):
     activation: Annotated[Activation | None, NETWORKS] = None
     """The activation of the hidden layers, where glu (gated layers) is for an mlp; if none, relu,
     or elu for a resnet."""
-    decoder_bias: Annotated[DecoderBias, NETWORKS] = "zeros"
+    decoder_bias: Annotated[Literal["zeros", "data_mean"], NETWORKS] = "zeros"
     """The first bias of the decoder's logits: data_mean gives each pixel the mean of the training
     images as its probability."""
     initial_model: Annotated[Text | None, NETWORKS] = None
@@ -129,71 +143,44 @@ class TrainingSettings(ValidatedModel):
     patience: Annotated[Count | None, OPTIMIZATION] = None
     """After how many epochs without a better objective on the validation images training stops; if
     none, a tenth of the epochs, but at least 10."""
-    strategy: Annotated[Strategy, DEVICES] = "auto"
+    data_dir: Annotated[Text | None, MACHINE] = None
+    """The TFDS data directory, where it is not TFDS's own."""
+    strategy: Annotated[Strategy, MACHINE] = "auto"
     """The devices that share the images of a step: one, all of this machine, or those of the
     machines in TF_CONFIG."""
+    split: Annotated[Text, EVALUATION] = "test"
+    """The split whose images the numbers and figures are of: test, validation where settings are
+    still to be chosen, train, or a TFDS slice of one."""
+    num_importance_samples: Annotated[Count, EVALUATION] = 500
+    """The importance samples per image for log p(x)."""
 
     @model_validator(mode="after")
-    def _check_network(self) -> Self:
-        for name, networks in (
-            ("filters", ("conv", "resnet")),
-            ("blocks", ("resnet",)),
-            ("batch_normalization", ("resnet",)),
-        ):
-            if getattr(self, name) and self.network not in networks:
-                kinds = " or ".join(networks)
+    def _check(self) -> Self:
+        for place, (other, values) in _PLACES.items():
+            if self._is_given(place) and getattr(self, other) not in values:
                 raise InputError(
-                    f"{name} is for the network {kinds}; the network is {self.network}"
+                    f"{place} is for the {other} {' or '.join(values)}; the {other} is "
+                    f"{getattr(self, other)}: leave it out"
                 )
-        if self.batch_normalization and self.average_weights is not None:
-            raise InputError(
-                "average_weights averages no moving means and variances, with which averaged "
-                "weights would have to be normalized: leave out it or batch_normalization"
-            )
-        if self.initial_model is not None and self.decoder_bias != "zeros":
-            raise InputError(
-                f"initial_model brings its own bias of the logits: leave it out, or decoder_bias "
-                f"{self.decoder_bias}"
-            )
+        for one, other, reason in _CONFLICTS:
+            if self._is_given(one) and self._is_given(other):
+                raise InputError(f"{other} {reason}: leave out it or {one}")
         if self.network != "mlp" and self.hidden is not None and len(self.hidden) != 1:
             raise InputError(
                 f"hidden must be one number for the network {self.network}; got {self.hidden!r}"
             )
-        if self.network != "mlp" and self.activation == "glu":
-            raise InputError(f"glu is for the network mlp; the network is {self.network}")
-        return self
-
-    @model_validator(mode="after")
-    def _check_objective(self) -> Self:
-        if self.objective != "elbo" and (self.beta != 1 or self.warmup_epochs or self.free_bits):
-            raise InputError(
-                f"beta, warmup_epochs and free_bits weigh the KL of the objective elbo; the "
-                f"objective is {self.objective}, which has none to weigh: leave them out"
-            )
-        for value, objective in (("score_function", "elbo"), ("doubly_reparameterized", "iwae")):
-            if self.gradient_estimator == value and self.objective != objective:
-                raise InputError(
-                    f"gradient_estimator {value} is for the objective {objective}; the objective "
-                    f"is {self.objective}: give gradient_estimator reparameterized"
-                )
-        if self.num_resampled is None:
-            return self
-        if self.objective != "iwae":
-            raise InputError(
-                f"num_resampled is for the objective iwae; the objective is {self.objective}: "
-                "leave it out"
-            )
-        if self.batch_normalization:
-            raise InputError(
-                "num_resampled needs a decoder that is a function of each latent alone: leave out "
-                "it or batch_normalization"
-            )
-        if self.num_resampled > self.num_samples:
+        if (self.num_resampled or 0) > self.num_samples:
             raise InputError(
                 f"num_resampled must be at most num_samples, {self.num_samples}; got "
                 f"{self.num_resampled}"
             )
         return self
+
+    def _is_given(self, place):
+        """Whether a setting has a value, or where none is named, another one than its default."""
+        name, _, value = place.partition(" ")
+        is_default = getattr(self, name) == type(self).model_fields[name].default
+        return getattr(self, name) == value if value else not is_default
 
     @property
     def monitor(self) -> str:
@@ -201,25 +188,24 @@ class TrainingSettings(ValidatedModel):
         # The ELBO at beta = 1; of other objectives, what is maximized.
         return "val_elbo" if self.objective == "elbo" else "val_loss"
 
-    @property
-    def num_importance_samples(self) -> int:
-        """Importance samples per image for log p(x) of the held-out images."""
-        if self.recipe is None:
-            return NUM_IMPORTANCE_SAMPLES
-        return recipes.load(self.recipe).num_importance_samples
+    @classmethod
+    def under(cls, *headings: str) -> set[str]:
+        """The names of the settings under some headings."""
+        fields = cls.model_fields.items()
+        return {name for name, field in fields if not {*headings}.isdisjoint(field.metadata)}
 
     @classmethod
     def merged(cls, file: str | os.PathLike | None = None, **given: Any) -> Self:
         """Settings that are given, over those of a file, over those of a recipe that either names.
 
+        `None` or `"none"` takes away what the file or the recipe has, of settings that may be none.
+
         Args:
             file: A TOML or JSON file of settings by name.
-            **given: Settings by name. `None` or `"none"` takes away what the file or the recipe
-                has, of settings that may be none; so does `"none"` in the file.
+            **given: Settings by name.
 
         Raises:
-            InputError: If the file cannot be read, there is no such recipe, or a setting is not
-                known or not possible.
+            InputError: If the file cannot be read or a setting is not possible.
         """
         of_file = {} if file is None else _read(Path(file))
         recipe = {**of_file, **given}.get("recipe")
@@ -250,8 +236,29 @@ class TrainingSettings(ValidatedModel):
             return cls(**settings)
         except InputError as error:
             # So that nobody looks elsewhere for what a file or a recipe has set.
-            notes = [_note(str(error), settings, *source) for source in layers.items()]
+            notes = [cls._note(str(error), settings, *source) for source in layers.items()]
             raise InputError(f"{error}{''.join(notes)}") from error
+
+    @classmethod
+    def _note(cls, message, settings, source, layer):
+        """Which settings that a message names are from a source, and how they are taken away."""
+        named = {
+            name: short_repr(value)
+            for name, value in layer.items()
+            if settings.get(name) is value and re.search(rf"\b{re.escape(name)}\b", message)
+        }
+        if not named:
+            return ""
+        text = ", ".join(f"{name} = {value}" for name, value in named.items())
+        fields = named.keys() & cls.model_fields.keys()
+        options = [f"{option_of(name)} {NONE}" for name in fields if cls.can_be_none(name)]
+        advice = f"; {' '.join(options)} takes it away" if options else ""
+        return f" ({source} has {text}{advice})"
+
+
+def option_of(name: str) -> str:
+    """The option of the command line for a setting."""
+    return f"--{name.replace('_', '-')}"
 
 
 def _merge(below, above):
@@ -260,25 +267,6 @@ def _merge(below, above):
     if above.get("dataset", dataset) != dataset:
         below = {name: below[name] for name in below if name != "num_validation_images"}
     return {**below, **above}
-
-
-def _note(message, settings, source, layer):
-    """Which settings that a message names are from a source, and how they are taken away."""
-    named = [
-        name
-        for name, value in layer.items()
-        if settings.get(name) is value and re.search(rf"\b{re.escape(name)}\b", message)
-    ]
-    if not named:
-        return ""
-    text = ", ".join(f"{name} = {short_repr(layer[name])}" for name in named)
-    options = [
-        f"--{name.replace('_', '-')} {NONE}"
-        for name in named
-        if name in TrainingSettings.model_fields and TrainingSettings.can_be_none(name)
-    ]
-    advice = f"; {' '.join(options)} takes it away" if options else ""
-    return f" ({source} has {text}{advice})"
 
 
 def _read(file):

@@ -39,9 +39,6 @@ def get(
     Returns:
         The strategy; None for one device.
 
-    Raises:
-        InputError: If there is no such name, `TF_CONFIG` cannot be used, or a worker does not come.
-
     Example:
         >>> with tfvae.training.strategies.get("mirrored").scope():
         ...     vae = tfvae.VAE()

@@ -60,11 +60,7 @@ class VAEHyperModel(keras_tuner.HyperModel):
         self.build_decoder = build_decoder
 
     def settings(self, hp: keras_tuner.HyperParameters) -> TrainingSettings:
-        """Returns the settings of a training with the values of a trial, all of them numbers.
-
-        Raises:
-            InputError: If the longest warm-up of the space takes all of the epochs.
-        """
+        """Returns the settings of a training with the values of a trial, all of them numbers."""
         space = self.space
         if space.latent_range:
             chosen = {"latent_dim": hp.Int("latent_dim", *space.latent_range, sampling="log")}

@@ -6,14 +6,13 @@ too and is replaced as a whole; when it is read back, each `trial.json` is writt
 """
 
 import itertools
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import keras_tuner
 
-from tfvae.training.runs import write_text
+from tfvae.common.files import read_json, write_json
 from tfvae.tuning.search_settings import SearchSettings
 
 STATE = "oracle.json"
@@ -22,7 +21,7 @@ STATE = "oracle.json"
 def read_trials(folder: Path) -> dict[str, dict[str, Any]]:
     """Reads KerasTuner's state of each trial of a search by its number, in their order."""
     file = folder / STATE
-    return json.loads(file.read_text(encoding="utf-8"))["trials"] if file.is_file() else {}
+    return read_json(file)["trials"] if file.is_file() else {}
 
 
 class _Durable(keras_tuner.Oracle):
@@ -50,14 +49,14 @@ class _Durable(keras_tuner.Oracle):
         return state | {"ongoing_trials": ongoing, "trials": trials}
 
     def save(self):
-        write_text(self.folder / STATE, json.dumps(self.get_state()))
+        write_json(self.folder / STATE, self.get_state())
 
     def reload(self):
         trials = read_trials(self.folder)
         for file in self.folder.glob("trial_*/trial.json"):
             file.unlink()
         for trial_id, state in trials.items():
-            write_text(self.folder / f"trial_{trial_id}" / "trial.json", json.dumps(state))
+            write_json(self.folder / f"trial_{trial_id}" / "trial.json", state)
         if trials:
             super().reload()
 

@@ -6,16 +6,14 @@ distributed mode reads, say what a process is.
 
 import contextlib
 import os
-import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from typing import Literal
 
 import grpc
 
 from tfvae.common.errors import InputError, WorkerLostError
-from tfvae.training.local_workers import end_with_parent, free_ports
+from tfvae.training.local_processes import free_ports, run_together
 
 TUNER_ID, ORACLE_IP, ORACLE_PORT = VARIABLES = (
     "KERASTUNER_TUNER_ID",
@@ -61,45 +59,18 @@ def connected_to_chief() -> Iterator[None]:
 def run_local(num_workers: int) -> None:
     """Runs this program again as a chief and as workers on this machine, until the workers end.
 
-    The workers share the processors, and the chief prints nothing but errors. When one process
-    fails, or this one ends, so do all.
+    When one process fails, or this one ends, so do all.
     """
-    limits = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS")
-    variables = {
-        **dict.fromkeys(limits, str(max(1, (os.cpu_count() or 1) // num_workers))),
-        # Several processes may share a GPU.
-        "TF_FORCE_GPU_ALLOW_GROWTH": "true",
-        **os.environ,
-        ORACLE_IP: "127.0.0.1",
-        ORACLE_PORT: str(free_ports(1)[0]),
-        # No progress bars, which would cover each other.
-        "TERM": "dumb",
-    }
-    processes: list[subprocess.Popen] = []
-    codes: list[int | None] = [None] * (num_workers + 1)
-    try:
-        for number in range(num_workers + 1):
-            name = {TUNER_ID: f"worker-{number}" if number else "chief"}
-            process = subprocess.Popen(
-                [sys.executable, *sys.orig_argv[1:]],
-                env=variables | name | ({} if number else {"CUDA_VISIBLE_DEVICES": "-1"}),
-                stdin=subprocess.DEVNULL,
-                stdout=None if number else subprocess.DEVNULL,
-                # Ctrl-C is for this process, which then ends the others.
-                start_new_session=True,
-                preexec_fn=end_with_parent,
-            )
-            processes.append(process)
-        # The chief itself looks only every 20 seconds whether the workers have ended.
-        while None in codes[1:] and not any(codes):
-            time.sleep(0.2)
-            codes = [process.poll() for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
-            process.wait()
-    if any(codes):
+    address = {ORACLE_IP: "127.0.0.1", ORACLE_PORT: str(free_ports(1)[0])}
+    # No progress bars, which would cover each other.
+    workers = [
+        {**address, TUNER_ID: f"worker-{number}", "TERM": "dumb"}
+        for number in range(1, num_workers + 1)
+    ]
+    chief = {**address, TUNER_ID: "chief", "CUDA_VISIBLE_DEVICES": "-1"}
+    code = run_together([sys.executable, *sys.orig_argv[1:]], workers, chief)
+    if code:
         raise WorkerLostError(
-            f"a process of the search ended with exit code {next(filter(None, codes))}: start the "
-            "same command again to go on; nothing that ended is lost"
+            f"a process of the search ended with exit code {code}: start the same command again to "
+            "go on; nothing that ended is lost"
         )

@@ -3,7 +3,6 @@
 import csv
 import dataclasses
 import itertools
-import json
 import math
 import statistics
 from collections.abc import Mapping, Sequence
@@ -16,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tfvae.common.errors import InputError
-from tfvae.common.files import atomic_write
+from tfvae.common.files import atomic_write, read_json
 from tfvae.tuning.oracles import read_trials
 
 RESULT = "result.json"
@@ -133,7 +132,7 @@ class SearchResult:
 def read_search(folder: Path, objective: str) -> SearchResult:
     """Reads what a search has found from its folder; raises `InputError` if no trial ended well."""
     trials = [
-        TrialResult(**json.loads((folder / f"trial_{key}" / RESULT).read_text(encoding="utf-8")))
+        TrialResult(**read_json(folder / f"trial_{key}" / RESULT))
         for key, state in read_trials(folder).items()
         if state["status"] in ("COMPLETED", "FAILED")
     ]

@@ -1,7 +1,6 @@
 """How large should z be? A KerasTuner search over the latent size of a VAE."""
 
 import contextlib
-import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,11 +11,11 @@ import keras_tuner
 
 from tfvae.common.checks import check_choice, check_integer
 from tfvae.common.errors import InputError
-from tfvae.common.files import atomic_write
+from tfvae.common.files import atomic_write, read_json, write_json, write_text
 from tfvae.datasets import describe_dataset
 from tfvae.figures import save_figure
 from tfvae.training import runs, splits
-from tfvae.training.settings import TrainingSettings
+from tfvae.training.settings import EVALUATION, MACHINE, TrainingSettings
 from tfvae.tuning import processes
 from tfvae.tuning.hypermodel import VAEHyperModel
 from tfvae.tuning.results import SearchResult, read_search
@@ -62,10 +61,6 @@ def search(
 
     Returns:
         The result; None in a worker, as the chief has it.
-
-    Raises:
-        InputError: If something that was given cannot be used, or no trial ended well.
-        WorkerLostError: If another process of the search has ended.
     """
     settings = settings or SearchSettings()
     # KerasTuner wants its parent and its name, which `.` and `a/..` do not have. `resolve` would
@@ -84,7 +79,7 @@ def search(
     with processes.connected_to_chief() if role == "worker" else _reserved(folder):
         _check_folder(folder, definition)
         if role != "worker":
-            runs.write_text(folder / DEFINITION, json.dumps(definition, indent=2) + "\n")
+            write_json(folder / DEFINITION, definition)
         TrialTuner(hypermodel, settings, folder).search(images, validation_images)
         if role == "worker":
             return None
@@ -95,15 +90,7 @@ def search(
 
 
 def load_chosen(hypermodel: VAEHyperModel, result: SearchResult) -> VAE:
-    """Loads the model that a search has chosen, with the weights of its best execution.
-
-    Args:
-        hypermodel: The one of the search.
-        result: What `search` returned.
-
-    Returns:
-        The trained model, compiled.
-    """
+    """Loads the compiled model that a search has chosen, with the weights of its best execution."""
     weights = WEIGHTS.format(result.chosen.numbers["best_execution"])
     vae = hypermodel.build(_hyperparameters(result))
     vae.load_weights(result.folder / f"trial_{result.chosen.trial_id}" / weights)
@@ -120,17 +107,8 @@ def search_dataset(
 ) -> SearchResult | None:
     """Searches the latent size for a data set, as `search` does for a hypermodel and images.
 
-    The chosen model and its settings are then in `model.keras` and `settings.json` of the folder.
-
-    Args:
-        training: The data set, and what is trained where nothing is chosen.
-        space: The values to choose from.
-        settings: How to search.
-        folder: As for `search`.
-        num_workers: As for `search`.
-
-    Returns:
-        What `search` returns.
+    `training` says the data set and what is trained where nothing is chosen. The chosen model and
+    its settings are then in `model.keras` and `settings.json` of the folder.
     """
     description = describe_dataset(training.dataset, training.data_dir)
     shape, sizes = description.image_shape, splits.sizes(training, description)
@@ -145,7 +123,7 @@ def search_dataset(
         with atomic_write(result.folder / runs.MODEL) as path:
             load_chosen(hypermodel, result).save(path)
         chosen = hypermodel.settings(_hyperparameters(result))
-        runs.write_text(result.folder / runs.SETTINGS, chosen.to_json())
+        write_text(result.folder / runs.SETTINGS, chosen.to_json())
     return result
 
 
@@ -166,7 +144,7 @@ def _reserved(folder: Path) -> Iterator[None]:
 def _check_folder(folder, definition):
     file = folder / DEFINITION
     if file.is_file():
-        there = json.loads(file.read_text(encoding="utf-8"))
+        there = read_json(file)
         differences = [
             f"{name} is {there.get(name)} there, {value} here"
             for name, value in definition.items()
@@ -197,7 +175,7 @@ def _define(hypermodel, settings):
         for part, model in parts.items()
         for name, value in model.model_dump(mode="json").items()
         # A search may get more trials, and the data be elsewhere.
-        if name not in ("max_trials", "data_dir")
+        if name not in {"max_trials", *TrainingSettings.under(MACHINE, EVALUATION)}
     }
 
 

@@ -1,7 +1,6 @@
 """A trial of a search: models of the same hyperparameters, trained and evaluated."""
 
 import dataclasses
-import json
 import math
 import time
 import traceback
@@ -15,7 +14,7 @@ import tensorflow as tf
 from tensorboard.plugins.hparams import api as hparams
 
 from tfvae import inference
-from tfvae.common.files import atomic_write
+from tfvae.common.files import atomic_write, write_json, write_text
 from tfvae.fitting.callbacks import BestWeights
 from tfvae.fitting.progress import Progress
 from tfvae.training import runs, strategies
@@ -72,9 +71,9 @@ class TrialTuner(keras_tuner.Tuner):
             ]
             result = dataclasses.replace(result, numbers=average(records, objective))
         except Exception as error:
-            runs.write_text(folder / "failure.txt", traceback.format_exc())
+            write_text(folder / "failure.txt", traceback.format_exc())
             result = dataclasses.replace(result, failure=_reason(error))
-        runs.write_text(folder / RESULT, json.dumps(dataclasses.asdict(result), indent=2) + "\n")
+        write_json(folder / RESULT, dataclasses.asdict(result))
         print(result.line(objective), flush=True)
         if result.failure:
             raise keras_tuner.errors.FailedTrialError(result.failure)

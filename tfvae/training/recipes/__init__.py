@@ -56,13 +56,16 @@ class Recipe(ValidatedModel):
     name: str
     summary: str
     """What it trains, in a line."""
-    num_importance_samples: int
-    """Importance samples per image for log p(x) of the test images."""
     settings: dict[str, Any]
     """Those of `TrainingSettings` that are not its defaults, by name."""
     paper: Paper
     ours: Annotated[tuple[Result, ...], Field(strict=False)] = ()
     """What runs of this recipe gave."""
+
+    @property
+    def num_importance_samples(self) -> int:
+        """Importance samples per image for log p(x) of the test images."""
+        return self.settings["num_importance_samples"]
 
 
 def names() -> list[str]:
@@ -72,11 +75,7 @@ def names() -> list[str]:
 
 
 def load(name: str) -> Recipe:
-    """Reads a recipe.
-
-    Raises:
-        InputError: If there is no recipe of that name.
-    """
+    """Reads a recipe, or raises `InputError` if there is none of that name."""
     known = names()
     if name not in known:
         raise InputError(f"there is no recipe {name!r}: {suggestion(name, known)}")

@@ -14,8 +14,7 @@ import pytest
 from small_models import IMAGE_SHAPE, binary_images, trained
 
 import tfvae
-from tfvae.training import local_workers as workers
-from tfvae.training import runs
+from tfvae.training import local_processes, runs
 
 
 @pytest.fixture(scope="module")
@@ -96,27 +95,27 @@ def test_a_command_with_local_workers_trains_and_says_so_once(tiny_run, tmp_path
 
 
 def test_failure_of_one_ends_all_and_gives_its_exit_code(monkeypatch):
-    monkeypatch.setattr(workers, "SECONDS_TO_FOLLOW", 0.5)
+    monkeypatch.setattr(local_processes, "SECONDS_TO_FOLLOW", 0.5)
     program = (
         "import json, os, sys, time\n"
         "if json.loads(os.environ['TF_CONFIG'])['task']['index']: sys.exit(3)\n"
         "time.sleep(60)"
     )
     began = time.monotonic()
-    assert workers.run_local_workers([sys.executable, "-c", program], 2) == 3
+    assert local_processes.run_workers([sys.executable, "-c", program], 2) == 3
     assert time.monotonic() - began < 30
 
 
 def test_worker_killed_by_a_signal_is_a_failure():
     program = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
-    assert workers.run_local_workers([sys.executable, "-c", program], 1) == 137
+    assert local_processes.run_workers([sys.executable, "-c", program], 1) == 137
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="Linux alone tells a process of this")
 def test_no_worker_outlives_a_parent_that_is_killed(tmp_path):
     worker = f"import os, pathlib, time; pathlib.Path({str(tmp_path)!r}, str(os.getpid())).touch()"
     command = [sys.executable, "-c", f"{worker}; time.sleep(60)"]
-    program = f"from tfvae.training import local_workers as w; w.run_local_workers({command!r}, 2)"
+    program = f"from tfvae.training import local_processes as p; p.run_workers({command!r}, 2)"
     with subprocess.Popen([sys.executable, "-c", program]) as parent:
         while len(list(tmp_path.iterdir())) < 2:
             assert parent.poll() is None
