@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import lazy_loader
 
+from tfvae.common import library_messages as library_messages
 from tfvae.common import registration as registration
 
 __version__ = "0.1.0"

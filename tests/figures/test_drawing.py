@@ -190,3 +190,8 @@ def test_figures_drawn_in_threads_are_those_drawn_alone():
         thread.join()
     assert [file.getvalue() for file in together] == [file.getvalue() for file in alone]
     assert len({file.getvalue() for file in alone}) == 4
+
+
+def test_a_notebook_shows_a_figure():
+    shown = new_figure(height=1, width=2)._repr_png_()
+    assert Image.open(io.BytesIO(shown)).size == (200, 100)

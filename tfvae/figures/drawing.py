@@ -4,6 +4,7 @@
 a machine without a screen.
 """
 
+import io
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -104,10 +105,19 @@ def pair_rows(images: np.ndarray, reconstructions: np.ndarray, columns: int) -> 
     return pairs.reshape(2, num_blocks, columns, *images.shape[1:]).swapaxes(0, 1)
 
 
+class _NotebookFigure(Figure):
+    """A figure that a notebook shows by itself, as it shows those of pyplot."""
+
+    def _repr_png_(self) -> bytes:
+        file = io.BytesIO()
+        self.savefig(file, format="png", dpi=100)
+        return file.getvalue()
+
+
 def new_figure(*, height: float, width: float = WIDTH) -> Figure:
     """An empty figure of a size in inches, which leaves no gaps between axes of fixed aspect."""
     layout = ConstrainedLayoutEngine(compress=True, w_pad=_MARGIN, h_pad=_MARGIN)
-    figure = Figure(figsize=(width, height), layout=layout)
+    figure = _NotebookFigure(figsize=(width, height), layout=layout)
     FigureCanvasAgg(figure)
     return figure
 
