@@ -1,5 +1,6 @@
 import os
 import resource
+import signal
 import stat
 import tempfile
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tfvae.common.errors import InputError
-from tfvae.common.files import atomic_write, check_output_file
+from tfvae.common.files import atomic_write, check_output_file, locked, remove_half_written
 
 
 @pytest.fixture
@@ -83,12 +84,63 @@ def test_disk_that_takes_no_more_keeps_the_old_content(target):
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
     try:
-        with pytest.raises(OSError, match="File too large"), atomic_write(target) as beside:
+        with (
+            pytest.raises(OSError, match="File too large") as error,
+            atomic_write(target) as beside,
+        ):
             beside.write_bytes(bytes(2000))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert error.value.filename == str(target)
     assert target.read_text() == "old"
     assert in_folder(target.parent) == ["history.csv"]
+
+
+def test_what_is_replaced_keeps_its_mode(target):
+    target.parent.mkdir()
+    target.write_text("old")
+    target.chmod(0o600)
+    with atomic_write(target) as beside:
+        beside.write_text("new")
+    assert target.read_text() == "new"
+    assert stat.S_IMODE(target.stat().st_mode) == 0o600
+
+
+def test_only_what_a_killed_process_was_writing_is_removed(tmp_path):
+    kept = (".git", ".cache.tfvae", ".model.keras.abcd1234", "trial_1")
+    for name in (*kept, ".notes"):
+        (tmp_path / name).mkdir()
+    for place in (tmp_path / "model.keras", tmp_path / "trial_1" / "result.json"):
+        pid = os.fork()
+        if not pid:
+            with atomic_write(place) as beside:
+                beside.write_text("half")
+                os.kill(os.getpid(), signal.SIGKILL)
+        os.waitpid(pid, 0)
+        (half,) = place.parent.glob(f".{place.name}.????????.tfvae")
+        assert (half / place.name).read_text() == "half"
+    remove_half_written(tmp_path)
+    assert in_folder(tmp_path) == sorted((*kept, ".notes"))
+    assert in_folder(tmp_path / "trial_1") == []
+
+
+def test_a_folder_has_one_user_and_a_dead_one_is_none(tmp_path):
+    folder = tmp_path / "run"
+    ready, is_ready = os.pipe()
+    pid = os.fork()
+    if not pid:
+        with locked(folder, "somebody writes"):
+            os.write(is_ready, b".")
+            signal.pause()
+    try:
+        os.read(ready, 1)
+        with pytest.raises(InputError, match=r"somebody writes in .*: wait for its end, or choose"):
+            locked(folder, "somebody writes").__enter__()
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+    with locked(folder, "somebody writes"):
+        assert folder.is_dir()
 
 
 def test_folder_is_whole_or_absent(tmp_path):

@@ -4,25 +4,34 @@ import contextlib
 import json
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import filelock
+
 from tfvae.common.errors import InputError
+
+LOCK = ".lock"
+"""In a folder that one process at a time may use."""
+
+_HALF_WRITTEN = ".tfvae"
 
 
 @contextlib.contextmanager
 def atomic_write(path: str | os.PathLike) -> Iterator[Path]:
     r"""Gives a path to write to, and renames it to `path` once the block has ended well.
 
-    When the block raises, what stood at `path` before is untouched and nothing is left behind. The
-    folder of `path` is made where it is missing. `path` may also become a folder, which must not
-    exist yet. A link stays, and what it points to is written; a pipe or a device, like
-    `/dev/stdout`, cannot be replaced and is written to directly.
+    When the block raises, what stood at `path` before is untouched and nothing is left behind; when
+    the process is killed, a hidden folder may be, which `remove_half_written` finds. The folder of
+    `path` is made where it is missing. A file that is replaced keeps its mode. `path` may also
+    become a folder, which must not exist yet. A link stays, and what it points to is written; a
+    pipe or a device, like `/dev/stdout`, cannot be replaced and is written to directly.
 
     Raises:
-        OSError: If the place cannot be written.
+        OSError: If the place cannot be written; its `filename` is the place.
 
     Example:
         >>> with atomic_write("runs/digits/history.csv") as path:
@@ -36,17 +45,64 @@ def atomic_write(path: str | os.PathLike) -> Iterator[Path]:
     place.parent.mkdir(parents=True, exist_ok=True)
     # Beside its place, so that the rename stays on one file system, and under the same name, for
     # writers that look at its end; the longest name that a file may have leaves no room for more.
-    folder = Path(tempfile.mkdtemp(prefix=f".{path.name[:32]}.", dir=place.parent))
+    folder = tempfile.mkdtemp(_HALF_WRITTEN, prefix=f".{path.name[:32]}.", dir=place.parent)
     try:
-        beside = folder / path.name
+        beside = Path(folder, path.name)
         yield beside
-        for written in (beside, *beside.rglob("*")):
-            if written.is_file():
-                with written.open("rb+") as file:
-                    os.fsync(file.fileno())
+        if place.is_file():
+            beside.chmod(stat.S_IMODE(place.stat().st_mode))
+        # Files, then the folders that name them: after a power cut nothing may be there by halves.
+        below = sorted(beside.rglob("*"), key=lambda written: written.is_dir())
+        for written in (*below, beside):
+            _sync(written)
         beside.replace(place)
+        _sync(place.parent)
+    except OSError as error:
+        # A full disk names nothing, and what lies in the hidden folder nobody knows.
+        if error.filename is None or os.fspath(error.filename).startswith(folder):
+            error.filename = os.fspath(path)
+        raise
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _sync(path):
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def remove_half_written(folder: Path) -> None:
+    """Removes what killed processes were writing into a folder, or into one in it.
+
+    Nobody else may be writing there now.
+    """
+    name = f".*.????????{_HALF_WRITTEN}"
+    for hidden in (*folder.glob(name), *folder.glob(f"*/{name}")):
+        shutil.rmtree(hidden, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def locked(folder: Path, what: str, *, seconds: float = 0.0) -> Iterator[None]:
+    """Keeps other processes out of a folder, which is made where it is missing.
+
+    A lock ends with the process that holds it. `what` says in an error what goes on in the folder,
+    and `seconds` how long to wait for its end.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = filelock.FileLock(folder / LOCK, timeout=seconds)
+    try:
+        lock.acquire()
+    except filelock.Timeout as error:
+        raise InputError(
+            f"{what} in {folder}: wait for its end, or choose another folder"
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def write_text(file: Path, text: str) -> None:
@@ -90,7 +146,7 @@ def check_output_folder(folder: Path, *, overwrite: bool | None = None) -> None:
     """Refuses a folder that holds something, and a file in its place."""
     if folder.exists() and not folder.is_dir():
         raise InputError(f"the output {folder} must be a folder; there is a file")
-    if folder.is_dir() and any(folder.iterdir()) and not overwrite:
+    if folder.is_dir() and {*folder.iterdir()} - {folder / LOCK} and not overwrite:
         raise InputError(f"the folder {folder} is not empty: {_advice(overwrite)}")
 
 

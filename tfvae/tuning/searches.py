@@ -1,17 +1,22 @@
 """How large should z be? A KerasTuner search over the latent size of a VAE."""
 
-import contextlib
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import filelock
 import keras_tuner
 
 from tfvae.common.checks import check_choice, check_integer
 from tfvae.common.errors import InputError
-from tfvae.common.files import atomic_write, read_json, write_json, write_text
+from tfvae.common.files import (
+    LOCK,
+    atomic_write,
+    locked,
+    read_json,
+    remove_half_written,
+    write_json,
+    write_text,
+)
 from tfvae.datasets import describe_dataset
 from tfvae.figures import save_figure
 from tfvae.training import runs, splits
@@ -26,8 +31,6 @@ from tfvae.vae import VAE
 
 DEFINITION = "search.json"
 """In the folder of a search: what is searched, so that no other search goes on there."""
-
-LOCK = ".lock"
 
 # The processes of a search that was just killed take a moment to notice.
 SECONDS_TO_WAIT_FOR_LOCK = 5.0
@@ -76,7 +79,13 @@ def search(
     if role == "alone" and num_workers is not None:
         # This process then goes on alone, for which no trial is left.
         processes.run_local(check_integer("num_workers", num_workers, minimum=1))
-    with processes.connected_to_chief() if role == "worker" else _reserved(folder):
+    with (
+        processes.connected_to_chief()
+        if role == "worker"
+        else locked(folder, "a search is running", seconds=SECONDS_TO_WAIT_FOR_LOCK)
+    ):
+        if role != "worker":
+            remove_half_written(folder)
         _check_folder(folder, definition)
         if role != "worker":
             write_json(folder / DEFINITION, definition)
@@ -125,20 +134,6 @@ def search_dataset(
         chosen = hypermodel.settings(_hyperparameters(result))
         write_text(result.folder / runs.SETTINGS, chosen.to_json())
     return result
-
-
-@contextlib.contextmanager
-def _reserved(folder: Path) -> Iterator[None]:
-    """Keeps others out of the folder of a search, which may be new."""
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        with filelock.FileLock(folder / LOCK, timeout=SECONDS_TO_WAIT_FOR_LOCK):
-            runs.remove_half_written(folder)
-            yield
-    except filelock.Timeout as error:
-        raise InputError(
-            f"a search is running in {folder}: wait for its end, or choose another output"
-        ) from error
 
 
 def _check_folder(folder, definition):
