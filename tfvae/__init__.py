@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from tfvae import training as training
     from tfvae import tuning as tuning
     from tfvae.datasets import load_dataset as load_dataset
+    from tfvae.distributions import likelihoods as likelihoods
     from tfvae.fitting import callbacks as callbacks
     from tfvae.inference import log_likelihood as log_likelihood
     from tfvae.serving import export_saved_model as export_saved_model
@@ -47,6 +48,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     ],
     submod_attrs={
         "datasets": ["load_dataset"],
+        "distributions": ["likelihoods"],
         "fitting": ["callbacks"],
         "inference": ["log_likelihood"],
         "serving": ["export_saved_model"],
