@@ -15,6 +15,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from tfvae import datasets as datasets
     from tfvae import distributions as distributions
+    from tfvae import explorer as explorer
     from tfvae import figures as figures
     from tfvae import fitting as fitting
     from tfvae import inference as inference
@@ -37,6 +38,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submodules=[
         "datasets",
         "distributions",
+        "explorer",
         "figures",
         "fitting",
         "inference",
