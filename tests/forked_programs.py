@@ -128,6 +128,7 @@ def train_with_backups(folder, data_dir, strategy_name):
         train,
         validation_data=validation,
         epochs=EPOCHS,
+        initial_epoch=backup.initial_epoch,
         callbacks=[KLWarmup(5, end=1.0), moments, best_weights, backup],
         verbose=0,
     )

@@ -74,17 +74,17 @@ def test_a_recipe_is_trained_with_what_goes_over_it_and_published(digits_data_di
 
 
 def test_other_settings_are_another_run(tmp_path):
-    (tmp_path / runs.SETTINGS).write_text(TrainingSettings(latent_dim=7, seed=3).to_json())
+    runs.begin(tmp_path, TrainingSettings(latent_dim=7, seed=3))
     done = tfvae("train", "--resume", tmp_path, "--latent-dim", 8, "--dataset", "mnist")
     assert_refused(done, "another one: dataset is 'digits' there and 'mnist' here, latent_dim is 7")
     done = tfvae("train", "--resume", tmp_path, "--output", tmp_path / "other")
     assert_refused(done, "a resumed run stays in its folder: leave --output out")
-    assert sorted(path.name for path in tmp_path.iterdir()) == [runs.SETTINGS]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [runs.RUN, runs.SETTINGS]
 
 
 def test_a_resumed_run_is_evaluated_as_it_was_begun(tmp_path, monkeypatch):
     begun = TrainingSettings(latent_dim=7, split="validation", num_importance_samples=7)
-    (tmp_path / runs.SETTINGS).write_text(begun.to_json())
+    runs.begin(tmp_path, begun)
     (tmp_path / runs.BACKUP).mkdir()
     asked = []
 

@@ -204,7 +204,10 @@ def test_no_words_give_a_traceback(option, value):
         ("train --config deep.json", "deep.json is not JSON: it is nested too deeply"),
         ("train --config absent.toml", "cannot read the settings absent.toml: No such file"),
         ("train --local-workers 2", "--local-workers is for --strategy multi_worker; got auto"),
-        ("train --resume .", "cannot read the settings settings.json"),
+        (
+            "train --resume .",
+            "there is no training run in ., where its run.json and",
+        ),
         ("sample", "MODEL needs a value: A .keras file, the folder of a training run"),
         ("sample digits --count 100000000", "--count must be an integer from 1 to 100,000; got"),
         ("sample digits --count 0", "--count must be an integer from 1 to 100,000; got '0'"),

@@ -2,6 +2,8 @@
 
 import json
 import random
+import resource
+import shutil
 import signal
 import time
 
@@ -12,6 +14,7 @@ import pytest
 from forked_programs import EPOCHS
 
 from tfvae.common.errors import InputError
+from tfvae.fitting.callbacks import BestWeights
 from tfvae.training import runs
 from tfvae.training.backups import Backup
 
@@ -139,7 +142,7 @@ def test_a_killed_command_goes_on_to_equal_results(tiny_run, tmp_path):
     ):
         processes = forked_processes.start(main, *arguments, logs=tmp_path)
         assert forked_processes.end(processes) == [code], log_of(tmp_path)
-        assert Backup(folder / runs.BACKUP).initial_epoch == (2 if code else 0)
+        assert runs.read_run(folder)["has_ended"] == (not code)
     assert "up to 4 epochs, 2 of them done" in log_of(tmp_path)
     ours, expected = (runs.read_history(at / runs.HISTORY) for at in (folder, tiny_run.folder))
     assert ours.keys() == expected.keys()
@@ -165,21 +168,100 @@ def test_backup_of_another_model_is_refused(tmp_path):
     other = tfvae.VAE(IMAGE_SHAPE, latent_dim=5)
     other.compile()
     with pytest.raises(InputError, match="belongs to another model"):
-        other.fit(images, epochs=2, verbose=0, callbacks=[Backup(tmp_path)])
+        other.fit(images, epochs=2, initial_epoch=1, verbose=0, callbacks=[Backup(tmp_path)])
 
 
-def test_only_the_writer_writes_and_remove_removes(tmp_path):
-    from small_models import IMAGE_SHAPE, small_vae
+def fit_with_backups(folder, epochs=1, vae=None, **options):
+    """A training that goes on from the backups in a folder, if there are any."""
+    from small_models import IMAGE_SHAPE, binary_images, small_vae
 
-    images = np.zeros((8, *IMAGE_SHAPE), np.float32)
-    vae = small_vae()
-    vae.compile()
-    reader = Backup(tmp_path / "backup", writes=False)
-    vae.fit(images, verbose=0, callbacks=[reader])
+    vae = vae or small_vae(noise=True)
+    vae.compile(run_eagerly=True)
+    backup = Backup(folder, **options)
+    images = binary_images(8, IMAGE_SHAPE)
+    vae.fit(
+        images, epochs=epochs, initial_epoch=backup.initial_epoch, verbose=0, callbacks=[backup]
+    )
+    return vae, backup
+
+
+def test_the_last_two_backups_stay_and_only_the_writer_writes(tmp_path):
+    _, reader = fit_with_backups(tmp_path / "backup", writes=False)
     assert not (tmp_path / "backup").exists()
     assert len(reader.history["loss"]) == 1
-    writer = Backup(tmp_path / "backup")
-    vae.fit(images, epochs=3, verbose=0, callbacks=[writer])
-    assert [path.name for path in (tmp_path / "backup").iterdir()] == ["epoch-000003"]
-    writer.remove()
-    assert not (tmp_path / "backup").exists()
+    fit_with_backups(tmp_path / "backup", epochs=3)
+    names = sorted(path.name for path in (tmp_path / "backup").iterdir())
+    assert names == ["epoch-000002", "epoch-000003"]
+
+
+@pytest.fixture(scope="module")
+def backups(tmp_path_factory):
+    """The backups of two epochs, and the weights after three."""
+    folder = tmp_path_factory.mktemp("backups") / "backup"
+    fit_with_backups(folder, epochs=2, settings="these")
+    whole = shutil.copytree(folder, folder.parent / "whole")
+    vae, _ = fit_with_backups(folder, epochs=3, settings="these")
+    return whole, vae.get_weights()
+
+
+def damage(file, how):
+    content = bytearray(file.read_bytes())
+    if how == "missing":
+        file.unlink()
+        return
+    if how == "flipped":
+        content[len(content) // 2] ^= 4
+    file.write_bytes(b"" if how == "emptied" else content)
+
+
+@pytest.mark.parametrize("how", ["missing", "emptied", "flipped"])
+@pytest.mark.parametrize("name", ["weights.npz", "state.json", "manifest.json"])
+def test_a_damaged_backup_is_named_and_the_one_before_is_taken(name, how, backups, tmp_path):
+    whole, expected = backups
+    folder = shutil.copytree(whole, tmp_path / "backup")
+    damage(folder / "epoch-000002" / name, how)
+    if how == "flipped" and name == "manifest.json":
+        # A flipped bit may also stand where the settings are.
+        (folder / "epoch-000002" / name).write_bytes(b"{" + bytes(10))
+    backup = Backup(folder, settings="these")
+    assert backup.initial_epoch == 1
+    assert len(backup.damage) == 1
+    assert str(folder / "epoch-000002") in backup.damage[0]
+    vae, _ = fit_with_backups(folder, epochs=3, settings="these")
+    for ours, theirs in zip(vae.get_weights(), expected, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    assert Backup(folder, settings="these").damage == []
+    for epoch in folder.iterdir():
+        damage(epoch / name, "missing")
+    with pytest.raises(InputError, match=r"all backups are damaged: .*epoch-000003.*start a new"):
+        Backup(folder, settings="these")
+
+
+def test_a_backup_of_other_settings_is_refused(backups):
+    with pytest.raises(InputError, match="is of a run with other settings"):
+        Backup(backups[0], settings="others")
+
+
+def test_an_epoch_that_was_cut_off_is_not_backed_up(tmp_path):
+    best_weights = BestWeights(patience=5)
+    backup = Backup(tmp_path, best_weights)
+    backup.set_params({"epochs": 3})
+    best_weights.stop_reason = "interrupted"
+    backup.on_epoch_end(0, {"loss": 1.0})
+    assert backup.history == {"loss": [1.0]}
+    assert backup.initial_epoch == 0
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_backup_for_which_there_is_no_room_leaves_those_before(backups, tmp_path):
+    folder = shutil.copytree(backups[0], tmp_path / "backup")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4000, hard))
+    try:
+        with pytest.raises(OSError, match="too large") as error:
+            fit_with_backups(folder, epochs=3, settings="these")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert error.value.filename == str(folder / "epoch-000003")
+    backup = Backup(folder, settings="these")
+    assert (backup.initial_epoch, backup.damage) == (2, [])

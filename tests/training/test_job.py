@@ -19,8 +19,10 @@ def test_everything_is_written(tiny_run, tiny_run_lines):
     assert {path.name for path in tiny_run.folder.iterdir()} == {
         "model.keras",
         "history.csv",
+        "run.json",
         "settings.json",
         "results.json",
+        "backup",
         "saved_model",
         "tensorboard",
         *(file.name for file in tiny_run.figures),

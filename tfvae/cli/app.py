@@ -1,6 +1,7 @@
 """The command itself: how it starts, and what it says when something is wrong."""
 
 import contextlib
+import errno
 import functools
 import importlib.metadata
 import inspect
@@ -74,16 +75,29 @@ def main() -> int:
         return 1
     except OSError as error:
         place = f" {error.filename}" if error.filename else ""
-        reason = error.strerror or error
+        # Where nothing was wrong with what the user gave.
+        is_failure = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO)
         return _fail(
-            f"cannot read or write{place}: {reason}: make room or permission, or go elsewhere"
+            f"cannot read or write{place}: {error.strerror or error}: make room or permission, or "
+            "go elsewhere",
+            *_notes(error),
+            status=1 if is_failure else 2,
         )
-    except KeyboardInterrupt:
-        return _fail("interrupted", status=130)
+    except KeyboardInterrupt as error:
+        return _fail("interrupted", *_notes(error), status=130)
+    except Exception as error:
+        # TensorFlow's own errors, of a full disk or full memory among them.
+        if not any(kind.__name__ == "OpError" for kind in type(error).__mro__):
+            raise
+        return _fail(f"{type(error).__name__}: {str(error).splitlines()[0]}", status=1)
 
 
-def _fail(message: object, status: int = 2) -> int:
-    print("tfvae:", " ".join(str(message).split()), file=sys.stderr)
+def _notes(error: BaseException) -> list[str]:
+    return getattr(error, "__notes__", [])
+
+
+def _fail(*messages: object, status: int = 2) -> int:
+    print("tfvae:", " ".join("; ".join(map(str, messages)).split()), file=sys.stderr)
     return status
 
 

@@ -42,29 +42,33 @@ def train(
     Args:
         config: A TOML or JSON file of settings; options go over it.
         output: The folder of the run, new or empty; if none, the next free runs/DATASET-NUMBER.
-        resume: The folder of a run that was killed, to go on with it.
+        resume: The folder of a run that was killed or stopped, to go on with it; with more
+            --epochs, that of one that has ended.
         local_workers: Try multi_worker on this machine: start so many workers, which share its
             cores.
         tensorboard: Write summaries for TensorBoard.
     """
+    from tfvae.training import runs
+
+    if resume is not None and output is not None:
+        raise InputError("a resumed run stays in its folder: leave --output out")
     if resume is not None and config is None:
-        settings = TrainingSettings.of_run(resume / "settings.json", **given(options))
+        runs.read_run(resume)
+        settings = TrainingSettings.of_run(resume / runs.SETTINGS, **given(options))
     else:
         settings = TrainingSettings.merged(config, **given(options))
+    if resume is not None:
+        runs.check_resumable(resume, settings)
     # The workers get the same command, and a TF_CONFIG.
     if local_workers is not None and "TF_CONFIG" not in os.environ:
         return _run_local_workers(settings, local_workers)
     check_output_file(json)
     load_tensorflow(settings.strategy)
-    from tfvae.training import job, runs, strategies
+    from tfvae.training import job, strategies
 
-    if resume is not None and output is not None:
-        raise InputError("a resumed run stays in its folder: leave --output out")
-    if resume is not None:
-        runs.check_same_run(resume, settings)
     strategy = strategies.get(settings.strategy)
     is_chief = strategies.is_chief(strategy)
-    with runs.folder_of_run(output, resume, settings, is_chief=is_chief) as folder:
+    with runs.folder_of_run(output, resume, settings, is_chief=is_chief, json=json) as folder:
         run = job.train(
             settings,
             folder,

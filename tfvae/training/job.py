@@ -15,7 +15,8 @@ import tensorflow as tf
 
 from tfvae import figures, networks, objectives
 from tfvae.common.errors import InputError, WorkerLostError
-from tfvae.common.files import atomic_write, write_json, write_text
+from tfvae.common.files import atomic_write, write_json
+from tfvae.common.images import check_images
 from tfvae.datasets import describe_dataset
 from tfvae.fitting import optimizers
 from tfvae.fitting.callbacks import BestWeights, KLWarmup
@@ -26,7 +27,7 @@ from tfvae.inference import diagnostics
 from tfvae.serving import export_saved_model
 from tfvae.training import initialization, runs, splits, strategies
 from tfvae.training.backups import Backup
-from tfvae.training.settings import TrainingSettings
+from tfvae.training.settings import EVALUATION, MACHINE, TrainingSettings
 from tfvae.vae import VAE
 
 STEPS = 40_000
@@ -68,8 +69,8 @@ def train(
     """Trains a model and writes all that comes of it into a folder.
 
     That is: `model.keras`, `history.csv`, `settings.json`, `results.json`, figures, and an export
-    for TensorFlow Serving; until then, a backup to go on from. Ctrl-C ends the training, and the
-    best weights so far are kept.
+    for TensorFlow Serving; `run.json` and the backups of the last two epochs to go on from. Ctrl-C
+    ends the training, and the best weights so far are kept and evaluated.
 
     Args:
         settings: What is trained, on what.
@@ -86,14 +87,23 @@ def train(
     keras.utils.set_random_seed(settings.seed)
     description = describe_dataset(settings.dataset, settings.data_dir)
     is_chief = strategies.is_chief(strategy)
-    backup = Backup(backups or folder / runs.BACKUP, writes=is_chief)
+    kept = {*settings.under(MACHINE, EVALUATION), "epochs", "patience"}
+    backup = Backup(
+        backups or folder / runs.BACKUP,
+        settings=settings.model_dump_json(exclude=kept),
+        writes=is_chief,
+    )
+    if backup.damage:
+        say(f"Damaged, and not used: {', '.join(backup.damage)}")
     images = splits.load_split(settings, "train", initial_epoch=backup.initial_epoch)
     validation_images = splits.load_split(settings, "validation")
-    # It is needed at the end: a name that is not known shows now.
-    splits.load_split(settings, settings.split)
+    # What cannot be evaluated at the end shows now.
+    held_out_images = splits.load_split(settings, settings.split, shuffle=False)
+    if settings.binarization == "none":
+        _check_binary(held_out_images, description)
     steps_per_epoch = int(images.cardinality())
     settings = with_epochs(settings, steps_per_epoch)
-    write_text(folder / runs.SETTINGS, settings.to_json())
+    runs.begin(folder, settings)
     say(_describe_data(settings, description))
 
     with strategies.scope(strategy):
@@ -111,6 +121,13 @@ def train(
     _fit(vae, settings, images, validation_images, callbacks, backup)
     if not is_chief:
         return None
+    is_interrupted = backup.best_weights.stop_reason == "interrupted"
+    if is_interrupted:
+        say(
+            f"Stopped in epoch {len(backup.history['loss'])}. Ctrl-C again skips the evaluation; "
+            f"`tfvae train --resume {folder}` goes on after epoch {backup.initial_epoch}"
+        )
+    (folder / runs.RESULTS).unlink(missing_ok=True)  # Of another model than the one that follows.
     with atomic_write(folder / runs.MODEL) as path:
         vae.save(path)
     runs.write_history(folder / runs.HISTORY, backup.history)
@@ -131,8 +148,9 @@ def train(
     results = evaluate(vae, settings) | training
     write_json(folder / runs.RESULTS, results)
     files = write_figures(vae, settings, folder, history=backup.history)
-    saved_model = export_saved_model(vae, folder / "saved_model")
-    backup.remove()
+    saved_model = export_saved_model(vae, folder / runs.SAVED_MODEL)
+    if not is_interrupted:
+        runs.end(folder)
     return Run(folder, vae=vae, results=results, figures=files, saved_model=saved_model)
 
 
@@ -287,11 +305,13 @@ def _callbacks(settings, folder, description, with_tensorboard):
 def _fit(vae, settings, images, validation_images, callbacks, backup):
     progress = Progress(quantity=settings.monitor.removeprefix("val_"))
     shown = [progress] if backup.writes else []
+    is_over = backup.is_over and settings.epochs <= backup.num_epochs
     try:
         vae.fit(
             images,
             validation_data=validation_images,
-            epochs=backup.initial_epoch if backup.is_over else settings.epochs,
+            initial_epoch=backup.initial_epoch,
+            epochs=backup.initial_epoch if is_over else settings.epochs,
             callbacks=[*shown, *callbacks, backup.best_weights, backup],
             verbose=0,
         )
@@ -306,6 +326,17 @@ def _fit(vae, settings, images, validation_images, callbacks, backup):
         ) from error
     finally:
         progress.stop()
+
+
+def _check_binary(images, description):
+    try:
+        for batch in images:
+            check_images(batch, description.image_shape, binary=True)
+    except InputError as error:
+        raise InputError(
+            f"binarization none leaves the images of {description.name} as they are, and log p(x) "
+            f"cannot be evaluated: {error}. Give binarization dynamic, fixed or threshold"
+        ) from error
 
 
 def _describe_data(settings, description):

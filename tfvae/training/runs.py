@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import hashlib
 import itertools
 import os
 import shutil
@@ -9,13 +10,26 @@ import tempfile
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-
-import keras
+from typing import TYPE_CHECKING, Any
 
 from tfvae.common.errors import InputError
-from tfvae.common.files import atomic_write, check_output_folder
+from tfvae.common.files import (
+    LOCK,
+    atomic_write,
+    check_output_folder,
+    locked,
+    read_json,
+    remove_half_written,
+    write_json,
+    write_text,
+)
 from tfvae.training.settings import EVALUATION, MACHINE, TrainingSettings
-from tfvae.vae import VAE
+
+if TYPE_CHECKING:
+    from tfvae.vae import VAE
+
+RUN = "run.json"
+"""Says that a folder is that of a run, and whether it has ended."""
 
 MODEL = "model.keras"
 SETTINGS = "settings.json"
@@ -23,33 +37,52 @@ HISTORY = "history.csv"
 RESULTS = "results.json"
 TENSORBOARD = "tensorboard"
 BACKUP = "backup"
+SAVED_MODEL = "saved_model"
+NAMES = (RUN, MODEL, SETTINGS, HISTORY, RESULTS, TENSORBOARD, BACKUP, SAVED_MODEL, LOCK)
 
 
 @contextlib.contextmanager
 def folder_of_run(
-    path: Path | None, resumed: Path | None, settings: TrainingSettings, *, is_chief: bool
+    path: Path | None,
+    resumed: Path | None,
+    settings: TrainingSettings,
+    *,
+    is_chief: bool,
+    json: Path | None = None,
 ) -> Iterator[Path]:
-    """Gives the folder of a new or a resumed run, where nothing stays if nothing was learned."""
+    """Gives the folder of a new or a resumed run to one process alone.
+
+    Of a new run that learned nothing, nothing stays; what was there before always does. `json` is
+    where the numbers shall go, too: not where the run has a file of its own.
+    """
     if not is_chief:
         # What the chief writes is all there is to keep.
         with tempfile.TemporaryDirectory(prefix="tfvae-worker-") as folder:
             yield Path(folder)
         return
     folder = resumed or new_folder(path, settings.recipe or settings.dataset)
-    remove_half_written(folder)
-    try:
-        yield folder
-    except BaseException:
-        if not (folder / MODEL).exists() and not (folder / BACKUP).exists():
-            remove_unfinished(folder)
-        raise
+    with locked(folder, "another process trains"):
+        if resumed is None:
+            check_output_folder(folder)
+        else:
+            check_resumable(folder, settings)
+            remove_half_written(folder)
+        try:
+            _check_beside(json, folder)
+            yield folder
+        except BaseException as error:
+            if any((folder / BACKUP).glob("epoch-*")):
+                if isinstance(error, KeyboardInterrupt | OSError):
+                    error.add_note(f"`tfvae train --resume {folder}` goes on")
+            elif resumed is None and not (folder / MODEL).exists():
+                _remove_begun(folder)
+            raise
 
 
 def new_folder(path: Path | None, name: str) -> Path:
-    """Makes an empty folder for a new run: `path` or, if None, the next free `runs/NAME-NUMBER`."""
+    """The empty folder of a new run: `path` or, if None, the next free `runs/NAME-NUMBER`."""
     if path is not None:
         check_output_folder(path)
-        path.mkdir(parents=True, exist_ok=True)
         return path
     for number in itertools.count(1):
         folder = Path("runs", f"{name.replace('/', '-').replace(':', '-')}-{number}")
@@ -60,56 +93,96 @@ def new_folder(path: Path | None, name: str) -> Path:
     return folder
 
 
-def unfinished_folder(path: str | os.PathLike) -> tuple[Path, TrainingSettings]:
-    """The folder of a run that was killed, and the settings of the run."""
-    folder = Path(path)
-    if not (folder / SETTINGS).is_file():
-        raise InputError(
-            f"there is no run to resume in {folder}: give the folder of a training run, where its "
-            f"{SETTINGS} lies"
-        )
-    if (folder / RESULTS).is_file() and not (folder / BACKUP).is_dir():
-        raise InputError(f"the run in {folder} has ended: there is nothing to resume")
-    return folder, TrainingSettings.of_run(folder / SETTINGS)
+def _check_beside(file: Path | None, folder: Path) -> None:
+    """Refuses an output that would take the place of a file of the run."""
+    if file is None:
+        return
+    place = os.path.relpath(os.path.realpath(file), os.path.realpath(folder))
+    name = (*Path(place).parts, "")[0]
+    if name in ("", *NAMES) or name.endswith(".png"):
+        raise InputError(f"{file} is a place of the run's own in {folder}: choose another")
 
 
-def check_same_run(path: Path, settings: TrainingSettings) -> None:
-    """Refuses to resume a run with other settings than its own."""
-    folder, begun = unfinished_folder(path)
-    # It may go on with other devices, and be evaluated otherwise.
+def _remove_begun(folder: Path) -> None:
+    """Removes what a new run has made before it learned anything."""
+    for name in (SETTINGS, RUN, LOCK):
+        (folder / name).unlink(missing_ok=True)
+    shutil.rmtree(folder / TENSORBOARD, ignore_errors=True)
+    for emptied in (folder / BACKUP, folder):
+        with contextlib.suppress(OSError):  # What others have put there stays.
+            emptied.rmdir()
+
+
+def begin(folder: Path, settings: TrainingSettings) -> None:
+    """Writes the settings of a run that now begins or goes on, and that it has not ended."""
+    text = settings.to_json()
+    # Those that were there before are right until the others are there.
+    known = read_json(folder / RUN)["settings"] if (folder / RUN).is_file() else []
+    digests = dict.fromkeys([*known, hashlib.sha256(text.encode()).hexdigest()])
+    write_json(folder / RUN, {"has_ended": False, "settings": list(digests)})
+    write_text(folder / SETTINGS, text)
+
+
+def end(folder: Path) -> None:
+    """Writes that a run has ended."""
+    write_json(folder / RUN, {**read_json(folder / RUN), "has_ended": True})
+
+
+def check_resumable(folder: Path, settings: TrainingSettings) -> None:
+    """Refuses to resume what is no run or one that has ended, or with settings of another run."""
+    run = read_run(folder)
+    begun = TrainingSettings.of_run(folder / SETTINGS)
+    # It may go on with other devices, be evaluated otherwise, and be trained for longer.
     free = TrainingSettings.under(MACHINE, EVALUATION)
+    is_longer = (settings.epochs or 0) > (begun.epochs or 0)
     different = [
         f"{name} is {value!r} there and {getattr(settings, name)!r} here"
         for name, value in begun
-        if name not in free and getattr(settings, name) != value
+        if getattr(settings, name) != value
+        and name not in free
+        and not (name == "epochs" and is_longer)
     ]
     if different:
         raise InputError(
             f"the run in {folder} is another one: {', '.join(different)}. Leave these out to "
             "resume it, or leave --resume out for a new run"
         )
+    if run["has_ended"] and not (is_longer and (folder / BACKUP).is_dir()):
+        raise InputError(
+            f"the run in {folder} has ended: there is nothing to resume. With its {BACKUP} folder, "
+            f"--epochs with more than its {begun.epochs} trains on"
+        )
 
 
-def remove_half_written(folder: Path) -> None:
-    """Removes the hidden folders of files that a killed run was writing."""
-    for hidden in [*folder.glob(".*"), *(folder / BACKUP).glob(".*")]:
-        if hidden.is_dir():
-            shutil.rmtree(hidden, ignore_errors=True)
+def read_run(folder: Path) -> dict[str, Any]:
+    """What the folder of a run says of it; refuses what is none, and settings that were changed."""
+    if not (folder / RUN).is_file() or not (folder / SETTINGS).is_file():
+        raise InputError(
+            f"there is no training run in {folder}, where its {RUN} and {SETTINGS} would lie: give "
+            "the folder that `tfvae train` has named"
+        )
+    run = read_json(folder / RUN)
+    if run.keys() != {"has_ended", "settings"} or not isinstance(run["settings"], list):
+        raise InputError(f"{folder / RUN} is damaged: start a new run")
+    digest = hashlib.sha256((folder / SETTINGS).read_bytes()).hexdigest()
+    if digest not in run["settings"]:
+        raise InputError(
+            f"{folder / SETTINGS} is not what the run has written: put that back, or start a new "
+            "run with --config"
+        )
+    return run
 
 
-def remove_unfinished(folder: Path) -> None:
-    """Removes what a run that learned nothing has left: its settings, and its folder if empty."""
-    (folder / SETTINGS).unlink(missing_ok=True)
-    shutil.rmtree(folder / TENSORBOARD, ignore_errors=True)
-    with contextlib.suppress(OSError):  # What others have put there stays.
-        folder.rmdir()
-
-
-def load_vae(path: str | os.PathLike, *, compiled: bool = True) -> VAE:
+def load_vae(path: str | os.PathLike, *, compiled: bool = True) -> "VAE":
     """Loads a saved VAE from a `.keras` file or the folder of a run; no code of the file is run.
 
     It is compiled if it was saved so, unless `compiled` is false: then it has no optimizer.
     """
+    # Here, so that a run is looked at before TensorFlow is loaded.
+    import keras
+
+    from tfvae.vae import VAE
+
     path = Path(path)
     file = path / MODEL if path.is_dir() else path
     if not file.is_file():
