@@ -22,7 +22,9 @@ PRIVATE_NAMES = {
 }
 # What their documentation asks to override or to call.
 DOCUMENTED = {"_asdict", "_fields", "_replace", "_info", "_split_generators", "_generate_examples"}
-DOCUMENTED |= {"_log_prob", "_parameter_properties"}
+# A TFP distribution of one's own implements the underscored version of each public method.
+DOCUMENTED |= {"_log_prob", "_mean", "_quantile", "_sample_n", "_parameter_properties"}
+DOCUMENTED |= {"_event_shape", "_event_shape_tensor"}
 PRIVATE_MODULES = ("keras.src", "keras_tuner.src", "keras_tuner.engine", "tensorflow.python")
 
 
