@@ -53,6 +53,6 @@ def test_everything_is_checked(tmp_path):
     _, calls = run("run", tmp_path)
     called = [call.split()[0] for call in calls]
     assert called == [
-        *("python3", "pip", "ruff", "ruff", "mypy", "lint-imports", "pip"),
-        *("python3", "pip", "tfvae", "python", "apt-get", "apt-get", "pytest"),
+        *("python3", "pip", "ruff", "ruff", "mypy", "lint-imports", "tfvae", "python"),
+        *("pip", "pip", "apt-get", "apt-get", "pytest"),
     ]
