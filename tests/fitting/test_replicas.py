@@ -113,12 +113,10 @@ def test_xla_changes_nothing(one_device, two_replicas, images):
     assert vae.get_compile_config()["jit_compile"] is True
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("optimizer", "arguments"),
-    [
-        (keras.optimizers.SGD, {"momentum": 0.5}),
-        pytest.param(optimizers.AdamW, {"weight_decay": 1.0}, marks=pytest.mark.slow),
-    ],
+    [(keras.optimizers.SGD, {"momentum": 0.5}), (optimizers.AdamW, {"weight_decay": 1.0})],
 )
 def test_optimizers_of_outside_the_scope_are_made_again_within(
     optimizer, arguments, two_replicas, images

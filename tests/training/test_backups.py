@@ -131,6 +131,7 @@ def test_killed_runs_end_like_undisturbed_ones(
     assert not list((tmp_path / "run").glob("*.npz.*"))
 
 
+@pytest.mark.slow
 def test_a_killed_command_goes_on_to_equal_results(tiny_run, tmp_path):
     """With the settings, the split and the number of samples that it was begun with."""
     folder = tmp_path / "run"

@@ -149,6 +149,7 @@ def test_a_search_that_ended_runs_nothing_again_and_keeps_others_out(capricious,
     }
 
 
+@pytest.mark.slow
 def test_an_interrupted_search_goes_on_to_the_same_result(capricious, tmp_path):
     class InterruptedHyperModel(EagerHyperModel):
         fits = 0
