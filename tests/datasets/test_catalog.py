@@ -22,7 +22,7 @@ class SyntheticPair(SyntheticBuilder):
 
 def test_descriptions(digits_data_dir, synthetic_data_dir):
     digits = describe_dataset("digits", digits_data_dir)
-    assert digits.name == "digits/1.0.0"
+    assert digits.name == "digits/28x28/1.0.0"
     assert digits.image_shape == (28, 28, 1)
     assert digits.image_dtype == np.uint8
     assert digits.maximum_intensity == 255
@@ -87,7 +87,10 @@ def test_records_without_one_image_of_fixed_size(tmp_path, name, message):
         ("tset", "no split 'tset'; it has train, validation, test"),
         ("train[:x]", "no split"),
         ("", "no split"),
-        ("test[:0]", "is empty"),
+        ("test[:0]", "is empty: ask for one with images"),
+        ("test[5:2]", "is empty: ask for one with images"),
+        ("train+test[5:2]", "is empty: ask for one with images"),
+        ("test[200:300]", "no split 'test.200:300.'; it has train, validation, test"),
     ],
 )
 def test_splits_that_are_not_there(digits_data_dir, split, message):

@@ -85,7 +85,9 @@ def test_num_validation_images_leave_some_to_train_on(gray):
 
 def test_num_validation_images_are_not_for_a_data_set_that_has_a_split_of_them(digits_data_dir):
     settings = TrainingSettings(data_dir=str(digits_data_dir), num_validation_images=100)
-    with pytest.raises(InputError, match=r"digits/1.0.0 has a validation split .* of 180 images"):
+    with pytest.raises(
+        InputError, match=r"digits/28x28/1.0.0 has a validation split .* of 180 images"
+    ):
         splits.load_split(settings, "train")
 
 

@@ -1,44 +1,22 @@
-"""Descriptions of data sets, and where their images, labels and splits are."""
+"""From the name of a data set to where its images, labels and splits are."""
 
-import dataclasses
 import os
-from collections.abc import Mapping
+from functools import partial
 
 import numpy as np
+import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from tfvae.common.errors import InputError
+from tfvae.datasets.embedded import EmbeddedBuilder, embedded_source
 from tfvae.datasets.preparation import open_builder, prepare
+from tfvae.datasets.sources import DatasetDescription, Source
 
-# Data sets that TFDS stores as 0 and 1, although the type of their images goes further.
-MAXIMUM_INTENSITIES = {"binarized_mnist": 1, "dsprites": 1}
+# Where the type of the images goes further than their greatest value.
+MAXIMUM_INTENSITIES = {"binarized_mnist": 1, "dsprites": 1, "digits/8x8": 16}
 
 # Where TFDS has no validation split: its end of train, so that test is never looked at.
 SPLITS_OF_TRAIN = {"train": "train[:90%]", "validation": "train[90%:]"}
-
-
-@dataclasses.dataclass(frozen=True)
-class DatasetDescription:
-    """What is known of a data set before its images are read.
-
-    Attributes:
-        name: The full name with its version, such as `mnist/3.0.1`.
-        image_shape: `(height, width, channels)`.
-        image_dtype: The type in which the images are stored.
-        maximum_intensity: The stored value that means an intensity of 1.
-        num_examples: The number of images of each split, by the split's name. Where TFDS gives no
-            validation split, `train` is the first 90 % of TFDS's and `validation` the rest.
-        validation_is_of_train: Whether `validation` is cut from TFDS's train, for want of another.
-        class_names: The names of the labels 0, 1, ...; `None` for a data set without labels.
-    """
-
-    name: str
-    image_shape: tuple[int, int, int]
-    image_dtype: np.dtype
-    maximum_intensity: float
-    num_examples: Mapping[str, int]
-    validation_is_of_train: bool
-    class_names: tuple[str, ...] | None
 
 
 def describe_dataset(
@@ -47,7 +25,8 @@ def describe_dataset(
     """Describes a data set without reading its images; prepares it where it is not on disk yet.
 
     Args:
-        name: `digits` or the name of a TFDS data set with one image per record.
+        name: `digits`, `digits/8x8`, `photo_patches` or the name of a TFDS data set with one image
+            per record.
         data_dir: The TFDS data directory; `None` for TFDS's own, which is `TFDS_DATA_DIR` or
             `~/tensorflow_datasets`.
 
@@ -62,35 +41,57 @@ def describe_dataset(
         >>> describe_dataset("digits").image_shape
         (28, 28, 1)
     """
-    return describe(prepared_builder(name, data_dir))
+    return open_source(name, data_dir).description
 
 
-def prepared_builder(name: str, data_dir: str | os.PathLike | None) -> tfds.core.DatasetBuilder:
-    """Opens a data set that holds images, and prepares it; arguments as `describe_dataset`."""
+def open_source(name: str, data_dir: str | os.PathLike | None) -> Source:
+    """Opens a data set, and prepares it where it must be; arguments as `describe_dataset`."""
     builder = open_builder(name, data_dir)
-    image_feature(builder)  # refused before anything is downloaded
+    name = builder.info.full_name.rpartition("/")[0]
+    if isinstance(builder, EmbeddedBuilder):
+        return embedded_source(builder, MAXIMUM_INTENSITIES.get(name, 255))
+    image, label = image_feature(builder), label_feature(builder)
     prepare(builder)
-    return builder
-
-
-def describe(builder: tfds.core.DatasetBuilder) -> DatasetDescription:
-    """Describes the data set of a prepared builder."""
-    image = builder.info.features[image_feature(builder)]
-    dtype = np.dtype(image.np_dtype)
+    feature, splits = builder.info.features[image], builder.info.splits
+    dtype = np.dtype(feature.np_dtype)
     largest = np.iinfo(dtype).max if dtype.kind in "ui" else 1.0
-    label = label_feature(builder)
-    splits = _tfds_splits(builder)
-    return DatasetDescription(
+    must_cut = "train" in splits and "validation" not in splits
+    names = {name: name for name in splits} | (SPLITS_OF_TRAIN if must_cut else {})
+    description = DatasetDescription(
         name=builder.info.full_name,
-        image_shape=tuple(image.shape),
+        image_shape=tuple(feature.shape),
         image_dtype=dtype,
-        maximum_intensity=MAXIMUM_INTENSITIES.get(builder.name, largest),
-        num_examples={
-            name: builder.info.splits[split].num_examples for name, split in splits.items()
-        },
-        validation_is_of_train=splits.items() >= SPLITS_OF_TRAIN.items(),
+        maximum_intensity=MAXIMUM_INTENSITIES.get(name, largest),
+        num_examples={name: splits[split].num_examples for name, split in names.items()},
+        validation_is_of_train=must_cut,
         class_names=tuple(builder.info.features[label].names) if label else None,
     )
+    return Source(
+        description,
+        splits,
+        read=partial(_read_records, builder, image, label),
+        remedy=f"delete {builder.data_path} so that the data set is prepared anew",
+    )
+
+
+def _read_records(
+    builder: tfds.core.DatasetBuilder,
+    image: str,
+    label: str | None,
+    split: str,
+    *,
+    with_record_ids: bool = False,
+) -> tf.data.Dataset:
+    needed = {image, label} - {None}
+    # Only where there is more to leave out: TFDS warns of its own code when it decodes in part.
+    has_more = set(builder.info.features) > needed
+    records = builder.as_dataset(
+        split=split,
+        shuffle_files=False,
+        decoders=tfds.decode.PartialDecoding(dict.fromkeys(needed, True)) if has_more else None,
+        read_config=tfds.ReadConfig(try_autocache=False, add_tfds_id=with_record_ids),
+    )
+    return records if image == "image" else records.map(lambda row: row | {"image": row[image]})
 
 
 def image_feature(builder: tfds.core.DatasetBuilder) -> str:
@@ -118,26 +119,21 @@ def label_feature(builder: tfds.core.DatasetBuilder) -> str | None:
     return "label" if is_class else None
 
 
-def _tfds_splits(builder: tfds.core.DatasetBuilder) -> dict[str, str]:
-    splits = {name: name for name in builder.info.splits}
-    must_cut = "train" in splits and "validation" not in splits
-    return splits | SPLITS_OF_TRAIN if must_cut else splits
-
-
-def resolve_split(builder: tfds.core.DatasetBuilder, split: str) -> str:
+def resolve_split(source: Source, split: str) -> str:
     """Translates a split's name to TFDS's slicing, and checks that it is there and not empty."""
-    splits = _tfds_splits(builder)
-    resolved = splits.get(split, split)
+    description = source.description
+    is_cut = description.validation_is_of_train
+    resolved = SPLITS_OF_TRAIN.get(split, split) if is_cut else split
     try:
-        num_examples = builder.info.splits[resolved].num_examples
+        num_examples = source.num_examples(resolved)
     except (KeyError, ValueError, AssertionError) as error:
         raise InputError(
-            f"the data set {builder.info.full_name!r} has no split {split!r}; it has "
-            f"{', '.join(splits)}, and slices of TFDS's splits such as 'train[:10%]' or "
-            "'train[100:200]'"
+            f"the data set {description.name!r} has no split {split!r}; it has "
+            f"{', '.join(description.num_examples)}, and slices of TFDS's splits such as "
+            "'train[:10%]' or 'train[100:200]'"
         ) from error
     if num_examples == 0:
         raise InputError(
-            f"the split {split!r} of {builder.info.full_name!r} is empty: ask for one with images"
+            f"the split {split!r} of {description.name!r} is empty: ask for one with images"
         )
     return resolved

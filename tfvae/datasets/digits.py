@@ -1,63 +1,71 @@
-"""The embedded data set, as a TFDS builder: the digits that ship inside scikit-learn."""
+"""The embedded gray data set: the digits that ship inside scikit-learn."""
 
+import functools
 from typing import ClassVar
 
 import numpy as np
 import tensorflow_datasets as tfds
 from PIL import Image
 
+from tfvae.datasets.embedded import EmbeddedBuilder
+
 SOURCE_MAXIMUM = 16  # scikit-learn's digits count the dark points in squares of 4 x 4
 IMAGE_SIZE = 28
 MARGIN = 4  # as MNIST has it: strokes that end at the edge look cut off
 
 
-class Digits(tfds.core.GeneratorBasedBuilder):
-    """1,797 handwritten digits of 43 people, 28 x 28 x 1, gray values from 0 to 255.
+class Digits(EmbeddedBuilder):
+    """1,797 handwritten digits of 43 people, out of scikit-learn.
 
-    They are the digits of 8 x 8 pixels that ship inside scikit-learn, enlarged. The splits are
+    `digits/28x28`, which is also `digits`: enlarged, gray values from 0 to 255. The splits are
     fixed and about balanced in the classes: of the images in the order of their classes, the first
     of every ten goes to `test`, the second to `validation`, and the others to `train`: 180, 180
     and 1,437 images.
 
+    `digits/8x8`: as they are, with the 17 levels from 0 to 16. In scikit-learn's order the first
+    1,000 are `train`, the next 350 `validation` and the last 447 `test`, as Tomczak has them.
+
     References:
         E. Alpaydin, C. Kaynak. Optical Recognition of Handwritten Digits. UCI Machine Learning
         Repository, 1998.
+        J. M. Tomczak. Deep Generative Modeling. Springer, 2022.
+        https://github.com/jmtomczak/intro_dgm.
     """
 
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES: ClassVar = {"1.0.0": "20 x 20 by bicubic interpolation, framed to 28 x 28."}
+    BUILDER_CONFIGS: ClassVar = [
+        tfds.core.BuilderConfig(name="28x28", description="Enlarged, with 256 levels."),
+        tfds.core.BuilderConfig(name="8x8", description="As they are, with 17 levels."),
+    ]
 
-    def _info(self) -> tfds.core.DatasetInfo:
-        return tfds.core.DatasetInfo(
-            builder=self,
-            description="The digits of 8 x 8 pixels that ship inside scikit-learn, as 28 x 28.",
-            features=tfds.features.FeaturesDict(
-                {
-                    "image": tfds.features.Image(shape=(IMAGE_SIZE, IMAGE_SIZE, 1)),
-                    "label": tfds.features.ClassLabel(num_classes=10),
-                }
-            ),
-            supervised_keys=("image", "label"),
-            homepage="https://archive.ics.uci.edu/dataset/80",
-        )
+    class_names = "0123456789"
+    HOMEPAGE = "https://archive.ics.uci.edu/dataset/80"
 
-    def _split_generators(self, dl_manager):
+    def arrays(self) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """Gives the places in scikit-learn's array, the images and the labels of each split."""
         from sklearn.datasets import load_digits
 
         digits = load_digits()
-        by_class = np.argsort(digits.target, kind="stable")
-        place = np.arange(len(by_class)) % 10
-        parts = {"train": place > 1, "validation": place == 1, "test": place == 0}
+        places = np.arange(len(digits.target))
+        if self.builder_config.name == "28x28":
+            images = _enlarged_digits()
+            by_class = np.argsort(digits.target, kind="stable")
+            parts = [by_class[places % 10 > 1], by_class[1::10], by_class[::10]]
+        else:
+            images = digits.images.astype(np.uint8)[..., np.newaxis]
+            parts = np.split(places, [1000, 1350])
         return {
-            split: self._generate_examples(digits, by_class[part]) for split, part in parts.items()
+            split: (part, images[part], digits.target[part])
+            for split, part in zip(("train", "validation", "test"), parts, strict=True)
         }
 
-    def _generate_examples(self, digits, indices):
-        for index in map(int, indices):
-            yield (
-                index,
-                {"image": enlarge(digits.images[index]), "label": int(digits.target[index])},
-            )
+
+@functools.cache
+def _enlarged_digits() -> np.ndarray:
+    from sklearn.datasets import load_digits
+
+    return np.stack([enlarge(image) for image in load_digits().images])
 
 
 def enlarge(image: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ import tensorflow as tf
 from tfvae.common.checks import check_choice, check_integer, check_number, check_seed
 from tfvae.common.errors import InputError
 from tfvae.datasets.binarization import Binarization, Binarizer
-from tfvae.datasets.catalog import describe, prepared_builder, resolve_split
+from tfvae.datasets.catalog import open_source, resolve_split
 from tfvae.datasets.epochs import Batch, gathered_batches, join_epochs, streamed_batches
 from tfvae.datasets.records import SplitReader
 
@@ -32,8 +32,8 @@ def load_dataset(
 ) -> tf.data.Dataset:
     """Loads a TFDS data set as batches of images, which each iteration gives as a new epoch.
 
-    The first use of a data set prepares it in the TFDS data directory: `digits` out of
-    scikit-learn, the others by TFDS's download.
+    The first use of a data set prepares it in the TFDS data directory by TFDS's download; `digits`,
+    `digits/8x8` and `photo_patches` come out of scikit-learn and need no place.
 
     With a seed, iteration k is a function of the seed and k alone, in any process. `initial_epoch`
     starts the count elsewhere, so that training can go on at epoch k with the batches it would
@@ -88,12 +88,12 @@ def load_dataset(
     if seed is None:
         seed = int(tf.random.uniform([], maxval=2**62, dtype=tf.int64))
 
-    builder = prepared_builder(name, data_dir)
-    description = describe(builder)
+    source = open_source(name, data_dir)
+    description = source.description
     if with_labels and description.class_names is None:
         raise InputError(f"the data set {description.name!r} has no labels: load it without them")
-    tfds_split = resolve_split(builder, split)
-    num_examples = builder.info.splits[tfds_split].num_examples
+    tfds_split = resolve_split(source, split)
+    num_examples = source.num_examples(tfds_split)
     num_batches = num_examples // batch_size if drop_remainder else -(-num_examples // batch_size)
     if num_batches == 0:
         raise InputError(
@@ -105,7 +105,7 @@ def load_dataset(
 
     scale = maximum_intensity or description.maximum_intensity
     binarizer = Binarizer(binarization, scale, seed_of_fixed)
-    reader = SplitReader(builder, tfds_split, with_labels, binarizer, maximum_intensity is not None)
+    reader = SplitReader(source, tfds_split, with_labels, binarizer, maximum_intensity is not None)
     image_bytes = math.prod(description.image_shape) * description.image_dtype.itemsize
     if num_examples * image_bytes <= memory_limit:
         batches_of_epoch = partial(gathered_batches, reader.in_memory(), batch_size, shuffle)

@@ -1,7 +1,6 @@
 """From a data set's name to a TFDS builder whose records lie on disk."""
 
 import contextlib
-import io
 import os
 import re
 import sys
@@ -13,8 +12,7 @@ import tensorflow_datasets as tfds
 
 from tfvae.common.checks import suggestion
 from tfvae.common.errors import InputError
-from tfvae.common.files import atomic_write
-from tfvae.datasets.digits import Digits
+from tfvae.datasets import digits, photo_patches  # noqa: F401, which TFDS knows once they are imported
 
 
 def open_builder(name: str, data_dir: str | os.PathLike | None = None) -> tfds.core.DatasetBuilder:
@@ -48,35 +46,11 @@ def prepare(builder: tfds.core.DatasetBuilder) -> None:
     if builder.is_prepared():
         return
     try:
-        if isinstance(builder, Digits):
-            _prepare_digits(builder)
-        else:
-            _download_and_prepare(builder)
+        _download_and_prepare(builder)
     except InputError:
         if not Path(builder.data_path).is_dir():  # or else another process has prepared it
             raise
     builder.info.read_from_directory(builder.data_path)
-
-
-def _prepare_digits(builder: Digits) -> None:
-    """Prepares the digits so that any number of processes may do so at once.
-
-    TFDS names its temporary folder with Python's `random`: processes that were given the same
-    seed would write into the same one.
-    """
-    silence = io.StringIO()
-    try:
-        with atomic_write(builder.data_path) as path:
-            beside = Digits(data_dir=path.parent / "prepared")
-            with contextlib.redirect_stdout(silence), contextlib.redirect_stderr(silence):
-                beside.download_and_prepare()
-            Path(beside.data_path).rename(path)
-    except OSError as error:
-        raise InputError(
-            f"the data set 'digits' is prepared once in {builder.data_dir}, and that folder "
-            f"cannot be written ({error.strerror or error}): name a data directory that can, as "
-            "data_dir, --data-dir or TFDS_DATA_DIR"
-        ) from error
 
 
 def _download_and_prepare(builder: tfds.core.DatasetBuilder) -> None:

@@ -5,20 +5,19 @@ from collections.abc import Iterator
 
 import numpy as np
 import tensorflow as tf
-import tensorflow_datasets as tfds
 
 from tfvae.common.errors import InputError
 from tfvae.datasets.binarization import Binarizer
-from tfvae.datasets.catalog import image_feature, label_feature
+from tfvae.datasets.sources import Source
 
 RECORDS_PER_CHUNK = 1024  # are worked on at once, so that no cost is paid per record
 
 
 @dataclasses.dataclass(frozen=True)
 class SplitReader:
-    """Reads the images of one split of TFDS and, where asked, their labels."""
+    """Reads the images of a slice of a source and, where asked, their labels."""
 
-    builder: tfds.core.DatasetBuilder
+    source: Source
     split: str
     with_labels: bool
     binarizer: Binarizer
@@ -27,7 +26,7 @@ class SplitReader:
     def in_memory(self) -> tuple[tf.Tensor, ...]:
         """Reads the whole split: images `[n, h, w, c]`, and labels `[n]` where asked."""
         chunks = self._chunks()
-        num_examples = self.builder.info.splits[self.split].num_examples
+        num_examples = self.source.num_examples(self.split)
         columns = [
             np.empty((num_examples, *spec.shape[1:]), spec.dtype.as_numpy_dtype)
             for spec in chunks.element_spec[1:]
@@ -59,27 +58,18 @@ class SplitReader:
 
     @property
     def _name(self) -> str:
-        return f"{self.builder.info.full_name} ({self.split})"
+        return f"{self.source.description.name} ({self.split})"
 
     def _chunks(self) -> tf.data.Dataset:
         """Chunks of the range of the stored values, float32 `[2]`, images and labels if asked."""
-        image, label = image_feature(self.builder), label_feature(self.builder)
-        needed = {image, label} - {None}
-        # Only where there is more to leave out: TFDS warns of its own code when it decodes in part.
-        has_more = set(self.builder.info.features) > needed
         # TFDS's names of the records take time.
         with_record_ids = self.binarizer.binarization == "fixed"
-        records = self.builder.as_dataset(
-            split=self.split,
-            shuffle_files=False,
-            decoders=tfds.decode.PartialDecoding(dict.fromkeys(needed, True)) if has_more else None,
-            read_config=tfds.ReadConfig(try_autocache=False, add_tfds_id=with_record_ids),
-        )
+        records = self.source.read(self.split, with_record_ids=with_record_ids)
 
         def convert(record: dict[str, tf.Tensor]) -> tuple[tf.Tensor, ...]:
-            images = record[image]
+            images = record["image"]
             stored_range = [tf.reduce_min(images), tf.reduce_max(images)]
-            labels = (record[label],) if label and self.with_labels else ()
+            labels = (record["label"],) if self.with_labels else ()
             images = self.binarizer.when_read(images, record.get("tfds_id"))
             return tf.cast(stored_range, tf.float32), images, *labels
 
@@ -106,6 +96,6 @@ class SplitReader:
             yield from chunks
         except tf.errors.OpError as error:
             raise InputError(
-                f"the records of {self._name} cannot be read ({type(error).__name__}): delete "
-                f"{self.builder.data_path} so that the data set is prepared anew"
+                f"the records of {self._name} cannot be read ({type(error).__name__}): "
+                f"{self.source.remedy}"
             ) from error
