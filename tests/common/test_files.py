@@ -260,3 +260,17 @@ def test_output_files_that_cannot_be_written_are_refused(tmp_path):
     check_output_file(tmp_path / "sample.png", overwrite=True)
     with pytest.raises(InputError, match="exists: choose another"):
         check_output_file(tmp_path / "sample.png")
+
+
+def test_a_named_pipe_is_refused_and_the_standard_output_is_not(tmp_path):
+    os.mkfifo(tmp_path / "pipe.json")
+    with pytest.raises(InputError, match="is a named pipe"):
+        check_output_file(tmp_path / "pipe.json")
+    (tmp_path / "stdout").symlink_to(tmp_path / "pipe.json")
+    check_output_file(tmp_path / "stdout")
+
+
+def test_a_place_that_cannot_be_written_shows_before_the_work(read_only_folder):
+    with pytest.raises(InputError, match=r"b.json cannot be written in .*: Permission denied"):
+        check_output_file(read_only_folder / "a" / "b.json")
+    assert in_folder(read_only_folder) == []

@@ -181,7 +181,12 @@ def fit_with_backups(folder, epochs=1, vae=None, **options):
     backup = Backup(folder, **options)
     images = binary_images(8, IMAGE_SHAPE)
     vae.fit(
-        images, epochs=epochs, initial_epoch=backup.initial_epoch, verbose=0, callbacks=[backup]
+        images,
+        validation_data=images if backup.best_weights else None,
+        epochs=epochs,
+        initial_epoch=backup.initial_epoch,
+        verbose=0,
+        callbacks=[each for each in (backup.best_weights, backup) if each],
     )
     return vae, backup
 
@@ -252,6 +257,24 @@ def test_an_epoch_that_was_cut_off_is_not_backed_up(tmp_path):
     assert backup.history == {"loss": [1.0]}
     assert backup.initial_epoch == 0
     assert not list(tmp_path.iterdir())
+
+
+def test_ctrl_c_while_a_backup_is_written_does_not_end_the_training(tmp_path, monkeypatch):
+    best_weights = BestWeights(patience=5)
+
+    def save(file, *arrays):
+        best_weights.stop_reason = "interrupted"
+        best_weights.model.stop_training = True
+        return savez(file, *arrays)
+
+    savez = np.savez
+    monkeypatch.setattr(np, "savez", save)
+    fit_with_backups(tmp_path, epochs=2, best_weights=best_weights)
+    backup = Backup(tmp_path, BestWeights(patience=5))
+    assert (backup.initial_epoch, backup.is_over) == (1, None)
+    monkeypatch.setattr(np, "savez", savez)
+    _, backup = fit_with_backups(tmp_path, epochs=2, best_weights=BestWeights(patience=5))
+    assert (backup.initial_epoch, backup.best_weights.stop_reason) == (2, None)
 
 
 def test_a_backup_for_which_there_is_no_room_leaves_those_before(backups, tmp_path):

@@ -1,6 +1,7 @@
 """Several processes on this machine give what one gives."""
 
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -126,3 +127,24 @@ def test_no_worker_outlives_a_parent_that_is_killed(tmp_path):
     while any(map(psutil.pid_exists, pids)):
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux alone tells a process of this")
+@pytest.mark.parametrize("victim", ["parent", "worker"])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_workers_of_the_command_end_with_their_parent_and_on_a_signal(victim, number, tmp_path):
+    folder = tmp_path / "run"
+    command = ("train", "--strategy", "multi_worker", "--local-workers", "2", "--hidden", "16")
+    command += ("--epochs", "100000", "--patience", "100000", "--output", str(folder))
+    with subprocess.Popen([sys.executable, "-m", "tfvae.cli", *command]) as parent:
+        while not (folder / "backup" / "epoch-000001").exists():
+            assert parent.poll() is None
+            time.sleep(0.05)
+        children = psutil.Process(parent.pid).children()
+        assert len(children) == 2
+        (parent if victim == "parent" else children[1]).send_signal(number)
+        parent.wait(timeout=120)
+    _, alive = psutil.wait_procs(children, timeout=10)
+    assert not alive
+    assert parent.returncode

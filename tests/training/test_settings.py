@@ -1,4 +1,5 @@
 import json
+import os
 
 import pytest
 
@@ -217,12 +218,15 @@ DEEP = 100_000
         ("a.json", "[1]", "must hold settings by name; it holds list"),
         ("a.yaml", "latent_dim: 3", "must be in a .toml or a .json file"),
         ("a.json", None, "cannot read the settings"),
+        ("a.json", "PIPE", "must be a file; there is a folder or a pipe"),
         ("a\0.json", None, "embedded null byte"),
     ],
 )
 def test_files_that_are_no_settings_are_refused(name, text, message, tmp_path):
     file = tmp_path / name
-    if text is not None:
+    if text == "PIPE":
+        os.mkfifo(file)
+    elif text is not None:
         file.write_text(text)
     with pytest.raises(InputError) as error:
         TrainingSettings.merged(file)

@@ -60,6 +60,11 @@ def test_one_process_is_its_own_chief():
         (config(index=2), "this is worker 2, of 2 workers"),
         (config(index=None), "TF_CONFIG cannot be used"),
         ('{"cluster": {"worker": ["a:1"]}}', "this is None None, of 1 workers"),
+        (config(workers=["no such host:5556"]), "each worker must be 'host:port'; got no such ho"),
+        (config(workers=["a\0b:5556"]), "each worker must be 'host:port'; got a"),
+        (config(workers=["::1:5558"]), "TF_CONFIG cannot be used: Port could not be cast"),
+        (config(workers=["nohost.invalid:5556"]), "there is no host 'nohost.invalid:5556': "),
+        (config(workers=[f"{'a' * 70}.invalid:5556"]), "there is no host 'aaa"),
     ],
 )
 def test_tf_config_that_cannot_be_used_is_refused(text, message, monkeypatch):
@@ -100,6 +105,15 @@ def test_worker_that_never_comes_is_named(monkeypatch):
     monkeypatch.setenv("TF_CONFIG", config(workers=addresses))
     with pytest.raises(InputError, match=rf"waited 0.5 s for worker 1 \(127.0.0.1:{there}\)"):
         strategies.get("multi_worker", seconds_to_wait=0.5)
+
+
+def test_an_address_that_is_not_that_of_this_machine_is_not_waited_for_long(monkeypatch):
+    # The loopback interface has it, but nobody can be reached there by this name.
+    (here,) = local_processes.free_ports(1)
+    monkeypatch.setattr(strategies, "_greet", lambda address, index: False)
+    monkeypatch.setenv("TF_CONFIG", config(workers=[f"localhost:{here}"]))
+    with pytest.raises(InputError, match=r"worker 0 waited 0.3 s for worker 0 .*as others reach"):
+        strategies.get("multi_worker", seconds_to_wait=0.3)
 
 
 def test_stranger_at_a_port_is_no_worker(monkeypatch):

@@ -130,7 +130,8 @@ def read_json(file: Path) -> dict[str, Any]:
 def check_output_file(output: Path | None, *suffixes: str, overwrite: bool | None = None) -> None:
     """Refuses a file whose name ends otherwise than asked, and one that is there already.
 
-    Where nothing can be overwritten, `overwrite` is None.
+    A place that cannot be written is refused before the work is done. Where nothing can be
+    overwritten, `overwrite` is None.
     """
     if output is None:
         return
@@ -138,8 +139,19 @@ def check_output_file(output: Path | None, *suffixes: str, overwrite: bool | Non
         raise InputError(f"the output must be a {' or '.join(suffixes)} file; got {str(output)!r}")
     if output.is_dir():
         raise InputError(f"the output {output} must be a file; there is a folder")
+    if output.is_fifo() and not output.is_symlink():
+        raise InputError(
+            f"the output {output} is a named pipe, for which one would wait: give a file"
+        )
     if output.is_file() and not overwrite:
         raise InputError(f"{output} exists: {_advice(overwrite)}")
+    if output.exists() and not output.is_file():
+        return  # A device, or the standard output.
+    place = next(parent for parent in output.absolute().parents if parent.exists())
+    try:
+        tempfile.TemporaryFile(dir=place).close()
+    except OSError as error:
+        raise InputError(f"{output} cannot be written in {place}: {error.strerror}") from error
 
 
 def check_output_folder(folder: Path, *, overwrite: bool | None = None) -> None:

@@ -134,6 +134,9 @@ class Backup(keras.callbacks.Callback):
             }
             if best:
                 state["best"] = {name: getattr(best, name) for name in _STATE_OF_BEST_WEIGHTS}
+                # Ctrl-C may have been pressed since the epoch ended.
+                if best.stop_reason == "interrupted":
+                    state["is_over"] = state["best"]["stop_reason"] = None
                 if best.best_weights is not None:
                     np.savez(folder / BEST_WEIGHTS, *best.best_weights)
             (folder / STATE).write_text(json.dumps(state), encoding="utf-8")

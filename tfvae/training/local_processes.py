@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import functools
 import json
 import math
 import os
@@ -60,7 +61,7 @@ def run_together(
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL if variables is chief else None,
                 start_new_session=chief is not None,
-                preexec_fn=end_with_parent,
+                preexec_fn=functools.partial(_end_with_parent, os.getpid()),
             )
             processes.append(process)
         while True:
@@ -88,8 +89,10 @@ def free_ports(count: int) -> list[int]:
         return [listener.getsockname()[1] for listener in listeners]
 
 
-def end_with_parent() -> None:
+def _end_with_parent(parent: int) -> None:
     """Has Linux kill this process when the one that started it has ended, however it ended."""
     if sys.platform == "linux":
         set_parent_death_signal = 1
         ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)
+        if os.getppid() != parent:  # It has ended already.
+            os.kill(os.getpid(), signal.SIGKILL)

@@ -144,7 +144,8 @@ class TrainingSettings(ValidatedModel):
     """After how many epochs without a better objective on the validation images training stops; if
     none, a tenth of the epochs, but at least 10."""
     data_dir: Annotated[Text | None, MACHINE] = None
-    """The TFDS data directory, where it is not TFDS's own."""
+    """Where TensorFlow Datasets keeps the data sets that it prepares, if it is not its own place;
+    no folder of images."""
     strategy: Annotated[Strategy, MACHINE] = "auto"
     """The devices that share the images of a step: one, all of this machine, or those of the
     machines in TF_CONFIG."""
@@ -272,6 +273,8 @@ def _merge(below, above):
 def _read(file):
     if file.suffix not in (".toml", ".json"):
         raise InputError(f"settings must be in a .toml or a .json file; got {str(file)!r}")
+    if file.exists() and not file.is_file():
+        raise InputError(f"the settings {file} must be a file; there is a folder or a pipe")
     kind = file.suffix[1:].upper()
     try:
         text = file.read_bytes().decode()

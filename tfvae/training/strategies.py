@@ -3,6 +3,8 @@
 import contextlib
 import json
 import os
+import re
+import signal
 import socket
 import time
 from typing import get_args
@@ -52,7 +54,10 @@ def get(
         devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
         return tf.distribute.MirroredStrategy([device.name for device in devices])
     _wait_for_workers(*_read_tf_config(), seconds_to_wait)
-    return tf.distribute.MultiWorkerMirroredStrategy()
+    strategy = tf.distribute.MultiWorkerMirroredStrategy()
+    # TensorFlow takes SIGTERM for news of a preemption, and goes on.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    return strategy
 
 
 def scope(strategy: tf.distribute.Strategy | None) -> contextlib.AbstractContextManager:
@@ -100,6 +105,7 @@ def _read_tf_config() -> tuple[list[str], int]:
             raise ValueError(f"each worker must be 'host:port'; got {', '.join(workers)}")
         if resolver.task_type != "worker" or index not in range(len(workers)):
             raise ValueError(f"this is {resolver.task_type} {index}, of {len(workers)} workers")
+        _check_host(workers[index])
     except json.JSONDecodeError as error:
         raise InputError(f"TF_CONFIG is not JSON ({error}); {_EXAMPLE}") from error
     except (AttributeError, KeyError, TypeError, ValueError) as error:
@@ -108,15 +114,28 @@ def _read_tf_config() -> tuple[list[str], int]:
 
 
 def _host_and_port(address: str) -> tuple[str | None, int | None]:
+    if re.search(r"[^\w.:\[\]-]", address):
+        return None, None
     url = urlsplit(f"//{address}")
     return url.hostname, url.port
+
+
+def _check_host(address: str) -> None:
+    """Refuses a host of this machine that is none, for which TensorFlow would wait for ever.
+
+    The names of other machines may be known only once they have started.
+    """
+    try:
+        socket.getaddrinfo(*_host_and_port(address))
+    except (OSError, UnicodeError) as error:
+        raise ValueError(f"there is no host {address!r}: {error}") from error
 
 
 def _wait_for_workers(workers: list[str], index: int, seconds: float) -> None:
     """Waits until every worker listens, because TensorFlow waits for hours and names nobody.
 
-    Each process listens at its own address until it has greeted all others and they have greeted
-    it, which nothing else at their ports does; then TensorFlow's server takes the place.
+    Each process listens at its own address until it has greeted all and all have greeted it, itself
+    too, which nothing else at their ports does; then TensorFlow's server takes the place.
     """
     _, port = _host_and_port(workers[index])
     try:
@@ -127,7 +146,7 @@ def _wait_for_workers(workers: list[str], index: int, seconds: float) -> None:
             "port, or give TF_CONFIG another"
         ) from error
     deadline = time.monotonic() + seconds
-    not_greeted, silent = (set(range(len(workers))) - {index} for _ in range(2))
+    not_greeted, silent = (set(range(len(workers))) for _ in range(2))
     with listener:
         listener.settimeout(0.05)
         while absent := not_greeted | silent:
@@ -135,7 +154,7 @@ def _wait_for_workers(workers: list[str], index: int, seconds: float) -> None:
                 names = ", ".join(f"{other} ({workers[other]})" for other in sorted(absent))
                 raise InputError(
                     f"worker {index} waited {seconds:g} s for worker {names}, which did not come: "
-                    "start it, or look why it ended"
+                    "start it, look why it ended, or give its address as others reach it"
                 )
             not_greeted = {other for other in not_greeted if not _greet(workers[other], index)}
             silent.discard(_receive_greeting(listener))
