@@ -172,7 +172,7 @@ def test_export_numbers_versions(tiny_run, tmp_path):
     for number in ("1", "2"):
         done = tfvae("export", tiny_run.folder, tmp_path / "digits", "--prune", 1)
         assert done.stdout.strip() == str(tmp_path / "digits" / number)
-    assert [path.name for path in (tmp_path / "digits").iterdir()] == ["2"]
+    assert sorted(path.name for path in (tmp_path / "digits").iterdir()) == [".lock", "2"]
 
 
 def test_wrong_input_is_one_line_and_2(tiny_run, tmp_path, monkeypatch):

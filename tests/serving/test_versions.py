@@ -1,4 +1,5 @@
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -29,14 +30,14 @@ def test_versions_are_numbered_on_and_none_is_touched(tmp_path):
     (folder / "model.keras").write_text("weights")
     (folder / "9").mkdir()
     assert add_version(folder, write) == folder / "10"
-    assert list(versions(folder)) == [1, 9, 10]
+    assert list(versions(folder)) == [1, 10]
     assert (folder / "1" / "saved_model.pb").read_text() == "first"
-    assert names(folder) == ["1", "10", "9", "card", "model.keras"]
+    assert names(folder) == [".lock", "1", "10", "9", "card", "model.keras"]
 
 
 def test_a_version_appears_whole_and_readable(tmp_path):
     def slow_write(path):
-        assert names(tmp_path) == [path.parent.name]
+        assert names(tmp_path) == sorted([path.parent.name, ".lock"])
         assert path.parent.name.startswith(".")
         write(path)
         assert versions(tmp_path) == {}
@@ -53,11 +54,12 @@ def test_nothing_is_left_of_what_failed(tmp_path, error):
         write(path)
         raise error
 
-    expected = InputError if isinstance(error, OSError) else RuntimeError
-    for folder in (tmp_path / "new", tmp_path):
-        with pytest.raises(expected, match=str(error.args[-1])):
+    (tmp_path / "old").mkdir()
+    for folder in (tmp_path / "new", tmp_path / "old"):
+        with pytest.raises(type(error), match=str(error.args[-1])):
             add_version(folder, failing_write)
-    assert names(tmp_path) == []
+    assert names(tmp_path) == ["old"]
+    assert names(tmp_path / "old") == [".lock"]
 
 
 def test_two_at_once_get_two_versions(tmp_path):
@@ -80,11 +82,103 @@ def test_pruning_keeps_the_newest_by_number(tmp_path):
         write(tmp_path / number)
     (tmp_path / "card").mkdir()
     assert prune_versions(tmp_path, keep=2) == [2, 9]
-    assert names(tmp_path) == ["10", "100", "card"]
+    assert names(tmp_path) == [".lock", "10", "100", "card"]
     assert prune_versions(tmp_path, keep=5) == []
+    assert prune_versions(tmp_path / "missing", keep=1) == []
     for keep in (0, -1, 1.5, True):
         with pytest.raises(InputError, match="must be an integer of at least 1"):
             prune_versions(tmp_path, keep=keep)
+
+
+def test_what_is_no_version_is_never_pruned(tmp_path):
+    for number in ("3", "5"):
+        write(tmp_path / number)
+    (tmp_path / "1").write_text("a file")
+    (tmp_path / "2").mkdir()
+    (tmp_path / "2" / "notes").write_text("a folder of someone else")
+    too_large = str(2**63)
+    (tmp_path / too_large).mkdir()
+    assert prune_versions(tmp_path, keep=1) == [3]
+    assert names(tmp_path) == [".lock", "1", "2", "5", too_large]
+    assert add_version(tmp_path, write) == tmp_path / "6"
+
+
+def test_numbers_are_those_that_the_server_can_serve(tmp_path):
+    for name in (str(2**63), "007"):
+        write(tmp_path / name)
+        with pytest.raises(InputError, match=f"{name} holds a SavedModel, but its name is not a"):
+            add_version(tmp_path, write)
+        (tmp_path / name).rename(tmp_path / ".hidden")
+        (tmp_path / ".hidden" / "saved_model.pb").unlink()
+        (tmp_path / ".hidden").rmdir()
+    write(tmp_path / str(2**63 - 1))
+    with pytest.raises(InputError, match=f"{2**63 - 1} has the largest number that a version"):
+        add_version(tmp_path, write)
+    assert names(tmp_path) == [str(2**63 - 1)]
+
+
+PROCESS = """
+import os, signal, sys
+from pathlib import Path
+from tfvae.serving.versions import add_version, prune_versions
+
+folder, what = Path(sys.argv[1]), sys.argv[2]
+
+def write(path):
+    path.mkdir()
+    (path / "saved_model.pb").write_text("half")
+    if what == "killed while it writes":
+        os.kill(os.getpid(), signal.SIGKILL)
+    (path / "saved_model.pb").write_text("whole")
+
+def killed(*_, **__):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+add_version(folder, write)
+if what == "killed while it prunes":
+    from tfvae.common import files
+    files.shutil.rmtree = killed
+prune_versions(folder, keep=1)
+"""
+
+
+def start(folder, what="not killed"):
+    command = [sys.executable, "-c", PROCESS, str(folder), what]
+    return subprocess.Popen(command, stderr=subprocess.PIPE, cwd=Path(tfvae.__file__).parents[1])
+
+
+def test_six_processes_at_once_leave_the_newest_version_whole(tmp_path):
+    folder = tmp_path / "digits"
+    processes = [start(folder) for _ in range(6)]
+    for process in processes:
+        assert process.wait(timeout=60) == 0, process.stderr.read()
+    assert names(folder) == [".lock", "6"]
+    assert (folder / "6" / "saved_model.pb").read_text() == "whole"
+
+
+@pytest.mark.parametrize("what", ["killed while it writes", "killed while it prunes"])
+def test_what_a_killed_process_leaves_is_removed_by_the_next(tmp_path, what):
+    write(tmp_path / "1")
+    (tmp_path / ".git").mkdir()
+    (tmp_path / ".1.tfvae").mkdir()
+    (tmp_path / ".model.keras.abcdefgh.tfvae").mkdir()
+    assert start(tmp_path, what).wait(timeout=60) == -signal.SIGKILL
+    others = {".1.tfvae", ".model.keras.abcdefgh.tfvae", ".git"}
+    assert any(name.endswith(".tfvae") for name in set(names(tmp_path)) - others)
+    add_version(tmp_path, write)
+    newest = max(map(int, versions(tmp_path)))
+    assert set(names(tmp_path)) - {"1"} == {*others, ".lock", "2", str(newest)}
+
+
+def test_a_hanging_export_is_not_waited_for_without_end(tmp_path, monkeypatch):
+    monkeypatch.setattr("tfvae.serving.versions._SECONDS_TO_WAIT", 0.1)
+
+    def write_twice(path):
+        with pytest.raises(InputError, match=r"another export is writing in .*: wait for its end"):
+            in_threads(1, lambda _: add_version(tmp_path, write))
+        write(path)
+
+    assert add_version(tmp_path, write_twice).name == "1"
 
 
 def test_a_target_that_cannot_be_is_refused(tmp_path):
@@ -92,7 +186,7 @@ def test_a_target_that_cannot_be_is_refused(tmp_path):
     file.write_text("")
     with pytest.raises(InputError, match="is a file: give a folder"):
         add_version(file, write)
-    with pytest.raises(InputError, match="cannot be written to: Not a directory"):
+    with pytest.raises(OSError, match="Not a directory"):
         add_version(file / "digits", write)
     write(tmp_path / "model")
     with pytest.raises(InputError, match="is a SavedModel itself: give the folder above"):
@@ -104,13 +198,12 @@ def test_a_target_that_cannot_be_is_refused(tmp_path):
 
 UNWRITABLE = """
 import os, sys
-from tfvae.common.errors import InputError
 from tfvae.serving.versions import add_version
 
 os.setuid(65534)
 try:
     add_version(sys.argv[1], None)
-except InputError as error:
+except OSError as error:
     print(error)
 """
 
@@ -125,7 +218,7 @@ def test_a_folder_that_may_not_be_written_is_refused(tmp_path):
         text=True,
         cwd=Path(tfvae.__file__).parents[1],
     )
-    assert "cannot be written to: Permission denied" in result.stdout, result.stderr
+    assert "Permission denied" in result.stdout, result.stderr
 
 
 def test_a_folder_that_is_read_only_is_refused(tmp_path):
@@ -133,7 +226,7 @@ def test_a_folder_that_is_read_only_is_refused(tmp_path):
     try:
         if os.access(tmp_path, os.W_OK):
             pytest.skip("root may write anywhere")
-        with pytest.raises(InputError, match="cannot be written to: Permission denied"):
+        with pytest.raises(OSError, match="Permission denied"):
             add_version(tmp_path / "digits", write)
     finally:
         tmp_path.chmod(0o755)

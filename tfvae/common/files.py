@@ -19,6 +19,12 @@ LOCK = ".lock"
 
 _HALF_WRITTEN = ".tfvae"
 
+_PACKAGE = Path(__file__).parents[1]
+SHIPPED_MODELS = next(
+    filter(Path.is_dir, (_PACKAGE / "saved_models", _PACKAGE.parent / "saved_models")), _PACKAGE
+)
+"""The models that come with the package: in an installed one, or in its repository."""
+
 
 @contextlib.contextmanager
 def atomic_write(path: str | os.PathLike) -> Iterator[Path]:
@@ -74,14 +80,23 @@ def _sync(path):
         os.close(descriptor)
 
 
-def remove_half_written(folder: Path) -> None:
+def remove_half_written(folder: Path, names: str = "*") -> None:
     """Removes what killed processes were writing into a folder, or into one in it.
 
-    Nobody else may be writing there now.
+    Nobody else may be writing what has these names there now.
     """
-    name = f".*.????????{_HALF_WRITTEN}"
+    name = f".{names}.????????{_HALF_WRITTEN}"
     for hidden in (*folder.glob(name), *folder.glob(f"*/{name}")):
         shutil.rmtree(hidden, ignore_errors=True)
+
+
+def remove_folder(folder: Path) -> None:
+    """Removes a folder that nobody may see in parts: it is hidden first, as half-written ones."""
+    hidden = tempfile.mkdtemp(_HALF_WRITTEN, prefix=f".{folder.name[:32]}.", dir=folder.parent)
+    try:
+        folder.rename(Path(hidden, folder.name))
+    finally:
+        shutil.rmtree(hidden)
 
 
 @contextlib.contextmanager

@@ -1,5 +1,6 @@
 """A model becomes the next version of a served one."""
 
+import errno
 import itertools
 import os
 from collections.abc import Sequence
@@ -7,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from tfvae.common.checks import check_choice, check_integer
@@ -46,8 +48,9 @@ def export_saved_model(
         The path of the new version, `<folder>/<version>`.
 
     Raises:
-        InputError: If `vae` is not a VAE, an option is not possible, or the folder cannot
-            be written to or is not one of versions.
+        InputError: If `vae` is not a VAE or has weights that are not finite, an option is not
+            possible, or the folder is not one of versions.
+        OSError: If the folder cannot be written to.
 
     Example:
         >>> tfvae.export_saved_model(vae, "saved_models/mnist")
@@ -56,7 +59,7 @@ def export_saved_model(
     check_exportable(vae)
     check_choice("image_dtype", image_dtype, IMAGE_DTYPES)
     num_importance_samples = check_integer(
-        "num_importance_samples", num_importance_samples, minimum=1
+        "num_importance_samples", num_importance_samples, minimum=1, maximum=2**31 - 1
     )
     for size in warmup_batch_sizes:
         check_integer("each of warmup_batch_sizes", size, minimum=1)
@@ -76,7 +79,7 @@ def export_saved_model(
             if warmup_batch_sizes:
                 _write_warmup_requests(path / "assets.extra", served, warmup_batch_sizes)
         except tf.errors.OpError as error:
-            raise OSError(error.message) from error
+            raise OSError(errno.EIO, error.message, str(path)) from error
 
     version = add_version(folder, write)
     if prune is not None:
@@ -85,9 +88,15 @@ def export_saved_model(
 
 
 def check_exportable(vae: Any) -> None:
-    """Raises `InputError` if something is not a VAE."""
+    """Raises `InputError` if something is not a VAE, or one whose training has failed."""
     if not isinstance(vae, VAE):
         raise InputError(f"only a tfvae.VAE can be exported; got {type(vae).__name__}")
+    for weight in vae.weights:
+        if not np.isfinite(keras.ops.convert_to_numpy(weight)).all():
+            raise InputError(
+                f"the weights {weight.path} of the model have NaN or infinity, so that it answers "
+                "nothing: export one whose training has not failed"
+            )
 
 
 def _write_warmup_requests(folder, functions, batch_sizes):
