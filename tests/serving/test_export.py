@@ -1,3 +1,4 @@
+import gc
 import json
 import os
 import resource
@@ -319,20 +320,71 @@ def test_nothing_visible_remains_of_a_full_disk(make_vae, tmp_path):
     # A file that would grow above the limit fails, as on a full disk.
     resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, limits[1]))
     try:
-        with pytest.raises(InputError, match="cannot be written to"):
+        with pytest.raises(OSError, match="File too large") as refused:
             tfvae.export_saved_model(vae, tmp_path / "m", num_importance_samples=4)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert [path.name for path in (tmp_path / "m").iterdir()] == ["1"]
+    assert refused.value.filename == str(tmp_path / "m" / "2")
+    assert sorted(path.name for path in (tmp_path / "m").iterdir()) == [".lock", "1"]
 
 
 def test_prune_keeps_the_newest(make_vae, tmp_path):
     vae = make_vae(image_shape=(3, 3, 1), latent_dim=1)
     for number in ("1", "2"):
         (tmp_path / "m" / number).mkdir(parents=True)
+        (tmp_path / "m" / number / "saved_model.pb").write_text("graph")
     version = tfvae.export_saved_model(
         vae, tmp_path / "m", num_importance_samples=1, prune=2, warmup_batch_sizes=()
     )
     assert version.name == "3"
     assert not (version / "assets.extra").exists()
     assert list(versions(tmp_path / "m")) == [2, 3]
+
+
+def test_a_model_whose_training_has_failed_is_refused(make_vae, tmp_path):
+    vae = make_vae(image_shape=(3, 3, 1), latent_dim=1)
+    vae.decoder.trainable_variables[0].assign(vae.decoder.trainable_variables[0] * np.nan)
+    with pytest.raises(InputError, match="hidden_0/kernel of the model have NaN or infinity"):
+        tfvae.export_saved_model(vae, tmp_path / "m")
+    assert not (tmp_path / "m").exists()
+
+
+def test_exports_leave_no_graph_in_memory(make_vae, tmp_path):
+    vae = make_vae(image_shape=(3, 3, 1), latent_dim=1)
+
+    def graphs_after_export():
+        tfvae.export_saved_model(vae, tmp_path, num_importance_samples=1, warmup_batch_sizes=())
+        gc.collect()
+        return sum(isinstance(thing, tf.Graph) for thing in gc.get_objects())
+
+    graphs_after_export()
+    assert graphs_after_export() == graphs_after_export()
+
+
+# What is no image, and what are no latents.
+WRONG_VALUES = {
+    "encode": [np.nan, np.inf, -1.0, -1e-6, 1.001, 255.0],
+    "decode": [np.nan, np.inf, -np.inf],
+}
+
+
+def test_a_wrong_row_gives_nan_and_spoils_no_other(version, int8_version, vae):
+    served = tf.saved_model.load(str(version)).signatures
+    inputs = inputs_of(vae, 4)
+    for name in NAMES - {"sample"}:
+        right = arguments_of(inputs, name)
+        expected = {key: value.numpy() for key, value in served[name](**right).items()}
+        of_values = "latents" if name == "decode" else "images"
+        for value in WRONG_VALUES["decode" if name == "decode" else "encode"]:
+            wrong = inputs[f"{name}/{of_values}"].copy()
+            wrong[2].flat[-1] = value
+            outputs = served[name](**{**right, of_values: tf.constant(wrong)})
+            for key, output in outputs.items():
+                assert np.isnan(output[2]).all(), (name, key, value)
+                others = [0, 1, 3]
+                np.testing.assert_array_equal(output.numpy()[others], expected[key][others])
+    encode = tf.saved_model.load(str(int8_version)).signatures["encode"]
+    images = np.zeros((3, *vae.image_shape), np.int8)
+    images[0, 0, 0], images[2, 0, 0] = 2, -1
+    for output in encode(images=tf.constant(images)).values():
+        assert np.isnan(output).all(axis=1).tolist() == [True, False, True]

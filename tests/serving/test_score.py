@@ -58,7 +58,7 @@ def test_score_is_the_direct_formula_in_passes_of_any_size(
     vae, make_images, monkeypatch, num_samples, pixels_per_pass
 ):
     images, seeds = make_images(3), [4, -9, 2**62]
-    monkeypatch.setattr(score, "PIXELS_PER_PASS", pixels_per_pass)
+    monkeypatch.setattr(score, "latents_per_pass", lambda vae: max(1, pixels_per_pass // 784))
     result = score_function(vae, num_samples)(images, seeds)
     for name, values in direct_scores(vae, images, seeds, num_samples).items():
         np.testing.assert_allclose(result[name], values, rtol=3e-6, err_msg=name)
@@ -97,20 +97,6 @@ def test_log_likelihood_agrees_with_quadrature(make_vae, make_images):
     np.testing.assert_array_less(np.abs(estimates.mean(axis=0) - exact), 4.0 * standard_error)
     # Not so the ELBO: the estimates really weight the samples.
     assert (result["elbo"].reshape(repeats, 4).mean(axis=0) < exact - 0.05).all()
-
-
-def test_a_row_that_is_not_finite_spoils_no_other(vae, make_images):
-    images = make_images(3)
-    scores = score_function(vae, 5)
-    expected = scores(images, [0, 1, 2])
-    images[1] = np.nan
-    result = scores(images, [0, 1, 2])
-    for name, values in expected.items():
-        np.testing.assert_allclose(result[name][[0, 2]], values[[0, 2]], rtol=1e-6)
-    # (Not the KL: a relu may turn NaN into 0, and the encoder has one.)
-    assert np.isnan(
-        [result[name][1] for name in ("elbo", "log_likelihood", "reconstruction")]
-    ).all()
 
 
 def test_memory_is_bounded_whatever_the_number_of_samples(vae, make_images):

@@ -2,7 +2,7 @@
 
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -244,7 +244,7 @@ def bounds_by_num_samples(
     return bounds
 
 
-class _Sums(NamedTuple):
+class Sums(NamedTuple):
     """Sums over samples of a proposal, or of the prior, each `[batch]`, float64.
 
     They are of the importance weights p(x, z) / proposal(z), of log p(x|z) and of its square;
@@ -261,18 +261,35 @@ def _sum_over_samples(vae, images, proposal, num_samples, seed):
     num_passes = math.ceil(num_samples * images.shape[0] / latents_per_pass(vae))
     samples_per_pass = math.ceil(num_samples / num_passes)
     counts = tf.constant(num_samples), tf.constant(samples_per_pass)
-    return _sum_in_passes(vae, images, proposal, *counts, seed)
+    return sum_in_passes(vae, images, proposal, *counts, seed)
+
+
+def _draw(proposal, sample_shape, seed, index):
+    return proposal.sample(sample_shape, seed=tf.random.fold_in(seed, index))
 
 
 @tf.function(reduce_retracing=True)
-def _sum_in_passes(vae, images, proposal, num_samples, samples_per_pass, seed):
-    total = _sum_of_pass(vae, images, proposal, num_samples, samples_per_pass, seed, 0)
+def sum_in_passes(
+    vae: VAE,
+    images: tf.Tensor,
+    proposal: tfd.Distribution | None,
+    num_samples: tf.Tensor,
+    samples_per_pass: tf.Tensor,
+    seed: tf.Tensor,
+    draw: Callable[..., tf.Tensor] = _draw,
+) -> Sums:
+    """The sums over samples of the proposal, of the prior if it is None, a few at a time.
+
+    `draw` gives latents `[samples, batch, latent_dim]` of the proposal, by the shape of the sample,
+    the seed and the index of the pass. It is a function of a module: each one is traced again.
+    """
+    total = _sum_of_pass(vae, images, proposal, num_samples, samples_per_pass, seed, draw, 0)
     for index in tf.range(1, (num_samples - 1) // samples_per_pass + 1):
-        part = _sum_of_pass(vae, images, proposal, num_samples, samples_per_pass, seed, index)
+        part = _sum_of_pass(vae, images, proposal, num_samples, samples_per_pass, seed, draw, index)
         weights = importance.add_sums(total.weights, part.weights)
         share = tf.exp(part.weights.log_sum - weights.log_sum)
         change = part.weighted_reconstruction - total.weighted_reconstruction
-        total = _Sums(
+        total = Sums(
             weights,
             total.reconstruction + part.reconstruction,
             total.squared_reconstruction + part.squared_reconstruction,
@@ -281,19 +298,18 @@ def _sum_in_passes(vae, images, proposal, num_samples, samples_per_pass, seed):
     return total
 
 
-def _sum_of_pass(vae, images, proposal, num_samples, samples_per_pass, seed, index):
+def _sum_of_pass(vae, images, proposal, num_samples, samples_per_pass, seed, draw, index):
     sample_shape = samples_per_pass
     if proposal is None:
         proposal, sample_shape = vae.prior, [samples_per_pass, tf.shape(images)[0]]
-    seed = tf.random.fold_in(seed, index)
-    latents = proposal.sample(sample_shape, seed=seed)
+    latents = draw(proposal, sample_shape, seed, index)
     reconstruction = vae.decode(latents).log_prob(images)
     log_ratio = vae.prior.log_prob(latents) - proposal.log_prob(latents)
     # The last pass may draw more samples than are wanted.
     num_wanted = num_samples - index * samples_per_pass
     reconstruction = tf.cast(reconstruction[:num_wanted], tf.float64)
     log_weights = reconstruction + tf.cast(log_ratio[:num_wanted], tf.float64)
-    return _Sums(
+    return Sums(
         importance.sum_weights(log_weights),
         tf.reduce_sum(reconstruction, axis=0),
         tf.reduce_sum(reconstruction**2, axis=0),

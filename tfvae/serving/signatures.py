@@ -4,6 +4,7 @@ import math
 
 import tensorflow as tf
 
+from tfvae.distributions import likelihoods
 from tfvae.serving import noise
 from tfvae.serving.score import importance_weighted_score
 from tfvae.vae import VAE
@@ -16,28 +17,28 @@ def signatures(
 ) -> dict[str, tf.types.experimental.PolymorphicFunction]:
     """The functions that a server offers by name, each a function of its inputs alone, row by row.
 
-    They take tensors, as their `input_signature` says, and give dictionaries of tensors. Values are
-    not checked: a server puts several requests into one batch, and an assertion that one of them
-    trips would fail them all.
+    They take tensors, as their `input_signature` says, and give dictionaries of tensors. A row of
+    images outside of [0, 1], or of latents that are not finite, gives a row of NaN: a server puts
+    several requests into one batch, and an assertion that one of them trips would fail them all.
     """
     images_spec = tf.TensorSpec((None, *vae.image_shape), IMAGE_DTYPES[image_dtype], name="images")
     latents_spec = tf.TensorSpec((None, vae.latent_dim), tf.float32, name="latents")
     seed_spec = tf.TensorSpec((None,), tf.int64, name="seed")
     num_pixels = math.prod(vae.image_shape)
-
-    def floating(images):
-        return images if images.dtype.is_floating else tf.cast(images, tf.float32)
+    likelihood = likelihoods.Bernoulli()
+    # E[X|z], the only output whose name depends on the model.
+    mean_name = "probabilities" if isinstance(likelihood, likelihoods.Bernoulli) else "mean"
 
     def encode(images):
         # The parameters themselves: mean() and stddev() would each multiply them by ones.
-        normal = vae.encode(floating(images)).distribution
-        return _single_precision(mean=normal.loc, stddev=normal.scale)
+        normal = vae.encode(_floating(images)).distribution
+        return _where_possible(images, mean=normal.loc, stddev=normal.scale)
 
     def decode(latents):
-        return _single_precision(probabilities=vae.decode(latents).mean())
+        return _where_possible(latents, **{mean_name: vae.decode(latents).mean()})
 
     def reconstruct(images):
-        return _single_precision(probabilities=vae(floating(images), training=False))
+        return _where_possible(images, **{mean_name: vae(_floating(images), training=False)})
 
     def sample(seed):
         # Two draws, so that the noise of the pixels is made while the decoder runs.
@@ -47,22 +48,17 @@ def signatures(
             seed, noise.uniform_word_count(num_pixels), start=num_words
         )
         latents = noise.standard_normal(latent_words, vae.latent_dim, dtype=vae.distribution_dtype)
-        probabilities = tf.cast(vae.decode(latents).mean(), tf.float32)
-        thresholds = tf.reshape(noise.uniform(pixel_words, num_pixels), tf.shape(probabilities))
-        return _single_precision(
-            images=thresholds < probabilities, probabilities=probabilities, latents=latents
-        )
+        pixels = vae.decode(latents)
+        uniform = tf.reshape(noise.uniform(pixel_words, num_pixels), [-1, *vae.image_shape])
+        images = likelihood.sample(pixels, tf.cast(uniform, pixels.dtype))
+        outputs = {"images": images, mean_name: pixels.mean(), "latents": latents}
+        return _single_precision(**outputs)
 
     def score(images, seed):
-        images = floating(images)
-        return importance_weighted_score(
-            tf.cast(images, vae.distribution_dtype),
-            seed,
-            posterior=vae.encode(images),
-            prior=vae.prior,
-            decode=vae.decode,
-            num_samples=num_importance_samples,
+        scores = importance_weighted_score(
+            vae, _floating(images), seed, num_samples=num_importance_samples
         )
+        return _where_possible(images, **scores)
 
     inputs = {
         encode: (images_spec,),
@@ -76,6 +72,25 @@ def signatures(
         for function, specs in inputs.items()
     }
     return {"serving_default": served["encode"], **served}
+
+
+def _floating(images):
+    return images if images.dtype.is_floating else tf.cast(images, tf.float32)
+
+
+def _where_possible(inputs, **outputs):
+    """The outputs in float32, NaN in the rows of images or latents that are none."""
+    axes = list(range(1, inputs.shape.rank))
+    # Of a row with NaN, both are NaN, which is within no bounds.
+    lowest, highest = tf.reduce_min(inputs, axis=axes), tf.reduce_max(inputs, axis=axes)
+    low, high = (0, 1) if inputs.shape.rank == 4 else (inputs.dtype.min, inputs.dtype.max)
+    is_possible = (lowest >= low) & (highest <= high)
+    return {
+        name: tf.where(
+            tf.reshape(is_possible, [-1] + [1] * (output.shape.rank - 1)), output, math.nan
+        )
+        for name, output in _single_precision(**outputs).items()
+    }
 
 
 def _single_precision(**outputs):
