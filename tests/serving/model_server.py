@@ -1,7 +1,10 @@
 """A server that speaks TensorFlow Serving's gRPC over an exported graph, for tests.
 
 The messages are the official ones, the graph is loaded and run as TensorFlow Serving does it:
-through the session loader, with the status codes and the words of the real server.
+through the session loader, with the status codes and the words of the real server. It has as many
+threads as it is given, and sends away whoever asks beyond them; a request without rows waits for
+ever. It does not put requests together, so that a wrong one does not fail right ones, it has one
+version and one label, and it reads no configuration.
 """
 
 import contextlib
@@ -82,6 +85,11 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
             context.abort(self.failures.pop(0), "injected")
         self._check_spec(request.model_spec, context)
         time.sleep(self.delay)
+        if any(
+            x.tensor_shape.dim and x.tensor_shape.dim[0].size == 0 for x in request.inputs.values()
+        ):
+            while context.is_active():
+                time.sleep(0.01)
         signature = self.loaded.signatures.get(request.model_spec.signature_name)
         if signature is None or set(signature.inputs) != set(request.inputs):
             context.abort(grpc.StatusCode.INVALID_ARGUMENT, "input names do not match")
@@ -111,10 +119,11 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
 
 
 @contextlib.contextmanager
-def serve(model, path, port=0):
+def serve(model, path, port=0, num_threads=256):
     """Serves a version; gives the service and its port."""
     server = grpc.server(
-        futures.ThreadPoolExecutor(8),
+        futures.ThreadPoolExecutor(num_threads),
+        maximum_concurrent_rpcs=num_threads,
         options=[("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)],
     )
     service = PredictionService(model, int(path.name), path)
@@ -134,8 +143,9 @@ def serve_for_real(folder):
     Skips where there is neither a `tensorflow_model_server` nor a Docker engine with its image.
     """
     ports = _free_port(), _free_port()
-    configuration.write_server_configuration(folder, overwrite=True)
-    arguments = ["--enable_batching=true", "--model_config_file={0}/models.config"]
+    configuration.write_server_configuration(folder)
+    arguments = ["--enable_batching=true", "--grpc_max_threads=256"]
+    arguments += ["--model_config_file={0}/models.config"]
     arguments += ["--batching_parameters_file={0}/batching.config"]
     arguments += ["--monitoring_config_file={0}/monitoring.config"]
     if shutil.which("tensorflow_model_server"):

@@ -9,6 +9,7 @@ import psutil
 import pytest
 import tensorflow as tf
 from model_server import in_threads, serve, serve_for_real
+from tensorflow_serving.apis import prediction_service_pb2_grpc
 
 import tfvae
 from tfvae.common.errors import InputError
@@ -69,7 +70,7 @@ def test_answers_are_those_of_the_model(any_client, vae, make_images, count):
     samples = any_client.sample(range(count))
     assert samples.images.shape == images.shape
     probabilities = vae.decode(samples.latents).mean()
-    np.testing.assert_allclose(samples.probabilities, probabilities, atol=1e-6)
+    np.testing.assert_allclose(samples.mean, probabilities, atol=1e-6)
     scores = any_client.score(images)
     assert scores.log_likelihood.shape == (count,)
     np.testing.assert_allclose(scores.elbo, scores.reconstruction - scores.kl, rtol=1e-6)
@@ -123,7 +124,7 @@ def test_wrong_requests_are_refused_before_they_are_sent(client, service, make_i
 
 
 def test_seeds_are_sent_as_int64(client, service):
-    for seed in ([], range(3), [-(2**63), 2**63 - 1], np.arange(3, dtype=np.uint8)):
+    for seed in (range(3), [-(2**63), 2**63 - 1], np.arange(3, dtype=np.uint8)):
         client.sample(seed)
         sent = tf.make_ndarray(service.requests[-1].inputs["seed"])
         assert sent.dtype == np.int64
@@ -203,10 +204,9 @@ def test_a_server_of_another_model(tmp_path_factory, make_images):
         serve("other", path) as service,
         Client("127.0.0.1", service.port, model="other") as client,
     ):
-        with pytest.raises(ServerError, match=r"no signature 'encode' .* has sample, serving"):
-            client.encode(make_images(1))
-        with pytest.raises(ServerError, match="is it one that `tfvae export` wrote"):
-            client.sample([1])
+        for ask in (lambda: client.encode(make_images(1)), lambda: client.sample([1])):
+            with pytest.raises(ServerError, match=r"no signature .* Is it one that `tfvae export`"):
+                ask()
 
 
 def test_another_shape_is_noticed(color_version, make_images):
@@ -273,16 +273,69 @@ def test_a_server_that_is_down_and_one_that_comes_back(version, vae, service):
         client.close()
 
 
-def test_what_may_be_retried_is(client, service):
+@pytest.mark.parametrize("status", ["UNAVAILABLE", "RESOURCE_EXHAUSTED"])
+def test_what_may_be_retried_is(client, service, status):
     client.sample([1])
     before = len(service.requests)
-    service.failures = [grpc.StatusCode.UNAVAILABLE] * 2
+    service.failures = [grpc.StatusCode[status]] * 2
     assert client.sample([1]).images.shape == (1, 28, 28, 1)
     assert len(service.requests) == before + 3
     service.failures = [grpc.StatusCode.INTERNAL]
     with pytest.raises(ServerError, match=r"could not answer .* \(INTERNAL: injected\)"):
         client.sample([1])
     assert len(service.requests) == before + 4
+
+
+def test_more_requests_than_threads_are_all_answered(version):
+    """TensorFlow Serving sends away whoever finds no thread; the client comes again."""
+    with (
+        serve("digits", version, num_threads=2) as service,
+        Client("127.0.0.1", service.port, timeout=30.0) as client,
+        grpc.insecure_channel(f"127.0.0.1:{service.port}") as channel,
+    ):
+        expected = client.sample([3]).images
+        service.delay = 0.05
+        request = service.requests[-1]
+        once = prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict
+
+        def ask_once(_):
+            try:
+                return once(request, timeout=30.0)
+            except grpc.RpcError as error:
+                return error.code()
+
+        assert grpc.StatusCode.RESOURCE_EXHAUSTED in in_threads(6, ask_once)
+        for images in in_threads(6, lambda _: client.sample([3]).images):
+            np.testing.assert_array_equal(images, expected)
+
+
+def test_an_empty_batch_is_answered_without_the_server(client, service):
+    client.sample([1])
+    before = len(service.requests)
+    posterior = client.encode(np.zeros((0, 28, 28, 1)))
+    assert posterior.mean.shape == posterior.stddev.shape == (0, 5)
+    assert client.decode(np.zeros((0, 5))).shape == (0, 28, 28, 1)
+    samples = client.sample([])
+    assert [x.shape for x in samples] == [(0, 28, 28, 1), (0, 28, 28, 1), (0, 5)]
+    assert all(x.dtype == np.float32 for x in samples)
+    assert client.score(np.zeros((0, 28, 28, 1))).elbo.shape == (0,)
+    assert len(service.requests) == before
+
+
+def test_gray_images_have_no_score(client, make_images):
+    gray = make_images(2) * np.float32(0.5)
+    assert np.isfinite(client.encode(gray).mean).all()
+    with pytest.raises(InputError, match=r"images must be 0s and 1s .* binarize"):
+        client.score(gray)
+
+
+def test_a_closed_client_says_so(service):
+    client = Client("127.0.0.1", service.port)
+    client.sample([1])
+    client.close()
+    client.close()
+    with pytest.raises(InputError, match="the client is closed: make a new one"):
+        client.sample([1])
 
 
 def test_what_speaks_something_else():
@@ -307,13 +360,28 @@ def test_what_speaks_something_else():
         ({"model": ""}, "model must be the name of a served model"),
         ({"version": 1, "version_label": "stable"}, "not both"),
         ({"version": -1}, "version must be"),
+        ({"version": True}, "version must be an integer"),
+        ({"version": 2**63}, "version must be"),
+        ({"version_label": ""}, "version_label must be"),
+        ({"version_label": 1}, "version_label must be"),
         ({"timeout": 0}, "timeout must be"),
+        ({"timeout": None}, "timeout must be"),
+        ({"timeout": True}, "timeout must be"),
+        ({"port": 0}, "port must be"),
+        ({"port": True}, "port must be"),
+        ({"credentials": "secret"}, "credentials must be those of gRPC; got str"),
+        *(
+            ({name: f"a{character}b"}, f"{name} must be")
+            for name in ("host", "model", "version_label")
+            for character in ("\ud800", "\0", "\n", "\x1b")
+        ),
         ({"max_batch_size": 0}, "max_batch_size must be"),
     ],
 )
 def test_impossible_arguments_are_refused(arguments, message):
-    with pytest.raises(InputError, match=message):
+    with pytest.raises(InputError, match=message) as refused:
         Client(**arguments)
+    assert str(refused.value).isprintable()
 
 
 def test_32_threads_share_a_client(any_client, make_images):

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from tensorflow.core.framework import tensor_pb2
 from tensorflow_serving.apis import get_model_metadata_pb2, predict_pb2, prediction_log_pb2
+from tensorflow_serving.config import model_server_config_pb2
 
 from tfvae.serving import messages
 
@@ -17,6 +18,7 @@ OFFICIAL = {
     "GetModelMetadataRequest": get_model_metadata_pb2.GetModelMetadataRequest,
     "GetModelMetadataResponse": get_model_metadata_pb2.GetModelMetadataResponse,
     "PredictionLog": prediction_log_pb2.PredictionLog,
+    "ModelServerConfig": model_server_config_pb2.ModelServerConfig,
 }
 
 ENUM, INT32 = 14, 5
@@ -54,7 +56,8 @@ def test_the_official_messages_read_what_is_written_and_the_other_way_round():
     response.outputs["mean"].CopyFrom(tf.make_tensor_proto(array))
     ours = messages.PredictResponse.FromString(response.SerializeToString())
     assert [output.key for output in ours.outputs] == ["mean"]
-    np.testing.assert_array_equal(messages.array_of(ours.outputs[0].value), array)
+    taken = messages.array_of(ours.outputs[0].value, array.dtype, array.shape)
+    np.testing.assert_array_equal(taken, array)
 
 
 @given(
@@ -64,7 +67,8 @@ def test_the_official_messages_read_what_is_written_and_the_other_way_round():
 )
 def test_arrays_go_over_the_wire_unchanged(array):
     sent = messages.tensor_of(array).SerializeToString()
-    received = messages.array_of(messages.TensorProto.FromString(sent))
+    received = messages.TensorProto.FromString(sent)
+    received = messages.array_of(received, array.dtype, array.shape)
     assert received.dtype == array.dtype
     np.testing.assert_array_equal(received, array)
     np.testing.assert_array_equal(tf.make_ndarray(tensor_pb2.TensorProto.FromString(sent)), array)
@@ -74,9 +78,12 @@ def test_values_are_read_from_lists_and_a_last_value_stands_for_the_rest():
     tensor = messages.TensorProto(dtype=1, float_val=[1.0, 2.0])
     for size in (2, 3):
         tensor.tensor_shape.dim.add(size=size)
-    np.testing.assert_array_equal(messages.array_of(tensor), [[1, 2, 2], [2, 2, 2]])
+    expected = np.dtype(np.float32), (2, 3)
+    np.testing.assert_array_equal(messages.array_of(tensor, *expected), [[1, 2, 2], [2, 2, 2]])
+    with pytest.raises(ValueError, match="another type or shape"):
+        messages.array_of(tensor, np.dtype(np.float32), (3, 2))
     del tensor.float_val[:]
     with pytest.raises(ValueError, match="reshape"):
-        messages.array_of(tensor)
+        messages.array_of(tensor, *expected)
     with pytest.raises(ValueError, match="of type 7"):
-        messages.array_of(messages.TensorProto(dtype=7))
+        messages.array_of(messages.TensorProto(dtype=7), *expected)

@@ -1,4 +1,4 @@
-"""The messages of TensorFlow Serving's gRPC interface, without TensorFlow.
+"""The messages of TensorFlow Serving's gRPC interface and configuration, without TensorFlow.
 
 Their official package, `tensorflow-serving-api`, requires and imports TensorFlow: hundreds of
 megabytes and several seconds that a client has no use for. What stands here are the fields that are
@@ -40,7 +40,7 @@ _MESSAGES = {
     "PredictResponse": {"outputs": (1, "TensorEntry*")},
     "TensorInfo": {"dtype": (2, "int32"), "tensor_shape": (3, "TensorShapeProto")},
     "InfoEntry": {"key": (1, "string"), "value": (2, "TensorInfo")},
-    "SignatureDef": {"inputs": (1, "InfoEntry*")},
+    "SignatureDef": {"inputs": (1, "InfoEntry*"), "outputs": (2, "InfoEntry*")},
     "SignatureEntry": {"key": (1, "string"), "value": (2, "SignatureDef")},
     "SignatureDefMap": {"signature_def": (1, "SignatureEntry*")},
     "Any": {"value": (2, "bytes")},
@@ -49,6 +49,19 @@ _MESSAGES = {
     "GetModelMetadataResponse": {"metadata": (2, "AnyEntry*")},
     "PredictLog": {"request": (1, "PredictRequest")},
     "PredictionLog": {"predict_log": (6, "PredictLog")},
+    # The file models.config.
+    "Specific": {"versions": (1, "int64*")},
+    "ServableVersionPolicy": {"specific": (102, "Specific")},
+    "LabelEntry": {"key": (1, "string"), "value": (2, "int64")},
+    "ModelConfig": {
+        "name": (1, "string"),
+        "base_path": (2, "string"),
+        "model_platform": (4, "string"),
+        "model_version_policy": (7, "ServableVersionPolicy"),
+        "version_labels": (8, "LabelEntry*"),
+    },
+    "ModelConfigList": {"config": (1, "ModelConfig*")},
+    "ModelServerConfig": {"model_config_list": (1, "ModelConfigList")},
 }
 
 
@@ -79,6 +92,7 @@ SignatureDefMap = _classes["tfvae.serving.SignatureDefMap"]
 GetModelMetadataRequest = _classes["tfvae.serving.GetModelMetadataRequest"]
 GetModelMetadataResponse = _classes["tfvae.serving.GetModelMetadataResponse"]
 PredictionLog = _classes["tfvae.serving.PredictionLog"]
+ModelServerConfig = _classes["tfvae.serving.ModelServerConfig"]
 
 # TensorFlow's number of a dtype: NumPy's dtype, and the field of values that do not come as bytes.
 _DTYPES: dict[int, tuple[np.dtype, str]] = {
@@ -97,9 +111,11 @@ def tensor_of(array: np.ndarray) -> Any:
     return tensor
 
 
-def array_of(tensor: Any) -> np.ndarray:
-    """The array of a `TensorProto`; `ValueError` if there is none."""
-    dtype, shape = dtype_and_shape(tensor)
+def array_of(tensor: Any, dtype: np.dtype, shape: tuple[int, ...]) -> np.ndarray:
+    """The array of a `TensorProto`; `ValueError` if it is none of this type and shape."""
+    # Before anything is allocated: a few bytes can claim any shape.
+    if dtype_and_shape(tensor) != (dtype, shape):
+        raise ValueError("a tensor of another type or shape")
     if tensor.tensor_content:
         return np.frombuffer(tensor.tensor_content, dtype).reshape(shape).copy()
     values = np.asarray(getattr(tensor, _DTYPES[tensor.dtype][1]), dtype)
@@ -113,5 +129,5 @@ def array_of(tensor: Any) -> np.ndarray:
 def dtype_and_shape(described: Any) -> tuple[np.dtype, tuple[int, ...]]:
     """What a `TensorProto` or `TensorInfo` says; `ValueError` if no array of ours can have it."""
     if described.dtype not in _DTYPES or described.tensor_shape.unknown_rank:
-        raise ValueError(f"a tensor of type {described.dtype}, of a shape {described.tensor_shape}")
+        raise ValueError(f"a tensor of type {described.dtype}, or of no rank")
     return _DTYPES[described.dtype][0], tuple(d.size for d in described.tensor_shape.dim)
