@@ -86,5 +86,7 @@ def test_the_wheel_holds_what_the_package_reads(tmp_path):
         folder = f"tfvae/saved_models/{file.parent.name}"
         assert {f"{folder}/model.keras", f"{folder}/settings.json"} <= names
         assert {f"{folder}/card/README.md", f"{folder}/card/samples.png"} <= names
+    for name in ("README.md", "batching.config", "compose.yaml", "monitoring.config"):
+        assert f"tfvae/saved_models/{name}" in names
     rest = {name.split("/")[0] for name in names} - {"tfvae"}
     assert all(name.endswith(".dist-info") for name in rest), rest

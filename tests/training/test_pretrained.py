@@ -34,7 +34,7 @@ def test_an_installed_package_has_them_inside(monkeypatch, tmp_path):
     inside = tmp_path / "tfvae" / "saved_models" / "mine"
     inside.mkdir(parents=True)
     tfvae.load_pretrained("digits").save(inside / runs.MODEL)
-    monkeypatch.setattr(pretrained, "_FOLDERS", (inside.parent, tmp_path / "saved_models"))
+    monkeypatch.setattr(pretrained, "SHIPPED_MODELS", inside.parent)
     assert pretrained.names() == ["mine"]
     assert pretrained.folder_of("mine") == inside
     assert tfvae.load_pretrained("mine").latent_dim == 32

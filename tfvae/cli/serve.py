@@ -9,6 +9,7 @@ from pydantic import Field
 
 from tfvae.cli.app import app, load_tensorflow, say
 from tfvae.cli.options import DataDirOption, ModelArgument, OverwriteOption
+from tfvae.common.errors import InputError
 from tfvae.common.files import check_output_file, check_output_folder
 from tfvae.training.settings import Count, PositiveNumber, Size, Text
 
@@ -78,6 +79,39 @@ def publish(
     card = publishing.publish(run, folder, data_dir=data_dir, overwrite=overwrite)
     say(f"Model    {folder / runs.MODEL}")
     say(f"Card     {card}")
+
+
+@app.command(sort_key=7)
+def configure(
+    folder: Path,
+    /,
+    *,
+    label: Annotated[list[Text] | None, Parameter(negative_iterable=())] = None,
+) -> None:
+    """Write the configuration of TensorFlow Serving for a folder of models.
+
+    Args:
+        folder: saved_models, with a folder for each model.
+        label: The labels of a model, in place of those that it has: MODEL:LABEL=VERSION ...
+    """
+    from tfvae import serving
+
+    labels: dict[str, dict[str, int]] = {}
+    for word in label or ():
+        model, _, rest = word.rpartition(":")
+        name, _, version = rest.partition("=")
+        if not (model and name and version.isascii() and version.isdigit()):
+            raise InputError(f"--label must be MODEL:LABEL=VERSION; got {word!r}")
+        labels.setdefault(model, {})[name] = int(version)
+    files, waiting = serving.write_server_configuration(folder, labels=labels)
+    for file in files:
+        say(file)
+    for model, of_model in waiting.items():
+        for name, version in of_model.items():
+            say(
+                f"The label {name} moves to version {version} with the same command, once the "
+                f"server has loaded it: http://localhost:8501/v1/models/{model}/versions/{version}"
+            )
 
 
 @app.command(sort_key=8)

@@ -5,21 +5,14 @@ from pathlib import Path
 
 from tfvae.common.checks import suggestion
 from tfvae.common.errors import InputError
+from tfvae.common.files import SHIPPED_MODELS
 from tfvae.training import runs
 from tfvae.vae import VAE
-
-# In an installed package, and in its repository.
-_FOLDERS = (
-    Path(__file__).parents[1] / "saved_models",
-    Path(__file__).parents[2] / "saved_models",
-)
 
 
 def names() -> list[str]:
     """The names of the pretrained models, in alphabetical order."""
-    return sorted(
-        {file.parent.name for folder in _FOLDERS for file in folder.glob(f"*/{runs.MODEL}")}
-    )
+    return sorted(file.parent.name for file in SHIPPED_MODELS.glob(f"*/{runs.MODEL}"))
 
 
 def folder_of(name: str) -> Path:
@@ -29,7 +22,7 @@ def folder_of(name: str) -> Path:
             f"there is no pretrained model {name!r} (a .keras file of your own is loaded by "
             f"tfvae.load_model): {suggestion(name, names())}"
         )
-    return next(folder / name for folder in _FOLDERS if (folder / name / runs.MODEL).is_file())
+    return SHIPPED_MODELS / name
 
 
 def find_model(model: str | os.PathLike) -> Path:
