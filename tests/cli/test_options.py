@@ -182,6 +182,8 @@ def test_no_words_give_a_traceback(option, value):
         ("trian", "there is no command 'trian': did you mean train?"),
         ("--latent-dim 3", "there is no command '--latent-dim'"),
         ("train --latent-dims 3", "Unknown option: --latent-dims. Did you mean --latent-dim?"),
+        ("train --lr 0.1", "Unknown option: --lr. Did you mean --learning-rate?"),
+        ("train --kl-weight=2", "Unknown option: --kl-weight. Did you mean --beta?"),
         ("train 5", "there is no place for '5'"),
         (
             "train --epochs many",

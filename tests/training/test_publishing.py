@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tfvae.common import files
 from tfvae.common.errors import InputError
 from tfvae.training import publishing, recipes, runs
 from tfvae.training.settings import TrainingSettings
@@ -117,3 +118,51 @@ def test_the_path_of_the_first_model_stays_here(run_folder, tmp_path):
     assert "Seed 3; from `INITIAL_MODEL` on, 4 epochs" in text
     assert "--initial-model INITIAL_MODEL --beta" in text
     assert str(tmp_path) not in text + (tmp_path / "model" / runs.SETTINGS).read_text()
+
+
+def test_a_run_is_not_published_over_itself(run_folder):
+    with pytest.raises(InputError, match="is the run itself: publish it into another folder"):
+        publishing.publish(run_folder, run_folder / "." / "backup" / "..", overwrite=True)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"num_importance_samples": 3}'])
+def test_damaged_results_are_named_and_nothing_is_published(text, run_folder, tmp_path):
+    (run_folder / runs.RESULTS).write_text(text)
+    with pytest.raises(InputError, match=r"results.json is damaged"):
+        publishing.publish(run_folder, tmp_path / "model")
+    assert not (tmp_path / "model").exists()
+
+
+@pytest.mark.parametrize("moment", ["settings.json", "samples.png", "README.md"])
+def test_a_card_is_never_beside_another_model(moment, run_folder, tmp_path, monkeypatch):
+    """Killed at whatever moment, a second publication has its own card or none."""
+    folder = tmp_path / "model"
+    card = publishing.publish(run_folder, folder)
+    write = publishing.atomic_write
+
+    def killed_at(path):
+        if path.name == moment:
+            raise KeyboardInterrupt
+        return write(path)
+
+    monkeypatch.setattr(publishing, "atomic_write", killed_at)
+    monkeypatch.setattr(publishing, "write_text", lambda file, text: killed_at(file))
+    with pytest.raises(KeyboardInterrupt):
+        publishing.publish(run_folder, folder, overwrite=True)
+    assert not card.exists()
+    monkeypatch.undo()
+    monkeypatch.setattr(publishing, "export_saved_model", lambda vae, folder: None)
+    assert publishing.publish(run_folder, folder, overwrite=True) == card
+    assert not list(folder.glob(".*"))
+
+
+def test_one_process_publishes_at_a_time(run_folder, tmp_path):
+    for folder, what in (
+        (tmp_path / "model" / "card", "another process publishes"),
+        (run_folder, "trains"),
+    ):
+        with (
+            files.locked(folder, "here"),
+            pytest.raises(InputError, match=what),
+        ):
+            publishing.publish(run_folder, tmp_path / "model")

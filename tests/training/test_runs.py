@@ -93,9 +93,10 @@ def test_history_is_read_as_it_was_written(tmp_path):
     assert read.pop("epoch") == [1, 2]
     assert read["loss"] == history["loss"]
     np.testing.assert_array_equal(read["val_elbo"], history["val_elbo"])
-    (tmp_path / runs.HISTORY).write_text("epoch,loss\n1\n")
-    with pytest.raises(InputError, match="is not a table of numbers"):
-        runs.read_history(tmp_path / runs.HISTORY)
+    for damaged in (b"epoch,loss\n1\n", b"epoch,loss\n1,\xff\n", b"a\n\0\n", b"a,b\n" + bytes(9)):
+        (tmp_path / runs.HISTORY).write_bytes(damaged)
+        with pytest.raises(InputError, match="is not a table of numbers"):
+            runs.read_history(tmp_path / runs.HISTORY)
 
 
 def test_settings_beside_a_model(saved, tmp_path):

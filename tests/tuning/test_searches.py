@@ -1,7 +1,10 @@
 import contextlib
 import csv
+import errno
 import io
 import json
+import os
+import shutil
 from collections import Counter
 
 import numpy as np
@@ -116,6 +119,44 @@ def test_the_chosen_model_is_the_one_of_its_best_execution(capricious):
     distance = result.chosen.numbers["val_elbo_stddev_over_executions"] / np.sqrt(2)
     best = result.chosen.numbers["val_elbo"] + distance
     assert again["elbo"] == pytest.approx(best, abs=1e-4)
+
+
+def test_a_failed_trial_prints_no_traceback(tmp_path, capfd):
+    search(tmp_path, CapriciousHyperModel(latent_dims=(1, 2)))
+    printed = capfd.readouterr()
+    assert "trial 0001: latent_dim 2  width 8  failed: " in printed.out
+    assert "Traceback" not in printed.out + printed.err
+
+
+def test_a_trial_for_which_there_was_no_room_is_run_again(tmp_path, monkeypatch):
+    def save(file, *arrays):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    hypermodel = EagerHyperModel(latent_dims=(1, 2))
+    with monkeypatch.context() as patch:
+        patch.setattr(np, "savez", save)
+        with pytest.raises(OSError, match="No space left on device") as error:
+            search(tmp_path, hypermodel)
+    assert error.value.filename == str(tmp_path)
+    assert [trial.failure for trial in search(tmp_path, hypermodel).trials] == [None, None]
+
+
+@pytest.mark.parametrize("name", ["search.json", "oracle.json", "trial_0000/result.json"])
+@pytest.mark.parametrize("text", ["", "{", "{}", "[1]", '{"trials": {}, "a": 1}'])
+def test_a_damaged_file_of_a_search_is_named(name, text, capricious, tmp_path):
+    folder = shutil.copytree(capricious[0].folder, tmp_path / "capricious")
+    if (name, text) == ("oracle.json", '{"trials": {}, "a": 1}'):
+        state = json.loads((folder / name).read_text())
+        text = json.dumps({"trials": state["trials"]})
+    (folder / name).write_text(text)
+    with pytest.raises(InputError, match=rf"{name} is damaged|holds another search"):
+        search(folder, CapriciousHyperModel(), executions=2)
+
+
+def test_a_damaged_trial_of_kerastuner_is_written_anew(capricious, tmp_path):
+    folder = shutil.copytree(capricious[0].folder, tmp_path / "capricious")
+    (folder / "trial_0000" / "trial.json").write_text("{")
+    assert search(folder, CapriciousHyperModel(), executions=2).reason == capricious[0].reason
 
 
 def test_hyperparameters_are_written_for_tensorboard(capricious):

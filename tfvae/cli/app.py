@@ -22,6 +22,7 @@ from cyclopts import (
     RepeatArgumentError,
     Token,
     UnknownCommandError,
+    UnknownOptionError,
     UnusedCliTokensError,
 )
 
@@ -32,6 +33,20 @@ from tfvae.common.validation import NONE, expected, short_repr
 from tfvae.training.settings import Strategy
 
 say = functools.partial(print, flush=True)
+
+# What others call an option, where no letters would tell.
+_OTHER_NAMES = {
+    "--lr": "--learning-rate",
+    "--z-dim": "--latent-dim",
+    "--kl-weight": "--beta",
+    "--model": "--network",
+    "--architecture": "--network",
+    "--optimizer": "--learning-rate: the optimizer is Adam",
+    "--validation-split": "--num-validation-images",
+    "--data": "--dataset",
+    "--out": "--output",
+    "--force": "--overwrite",
+}
 
 
 def _versions() -> str:
@@ -118,6 +133,8 @@ def _explain(error: CycloptsError) -> str:
     if isinstance(error, UnknownCommandError):
         commands = [name for name in app if not name.startswith("-")]
         return f"there is no command {short_repr(words[0])}: {suggestion(words[0], commands)}"
+    if isinstance(error, UnknownOptionError) and (word := error.token.keyword) in _OTHER_NAMES:
+        return f"Unknown option: {word}. Did you mean {_OTHER_NAMES[word]}?"
     if isinstance(error, UnusedCliTokensError):
         return f"there is no place for {' '.join(map(short_repr, words))}"
     if argument is None or isinstance(error, RepeatArgumentError):

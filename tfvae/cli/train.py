@@ -88,6 +88,7 @@ def train(
     say(f"Export   {run.saved_model}")
     if tensorboard:
         say(f"Curves   tensorboard --logdir {folder / runs.TENSORBOARD}")
+    say(f"Next     tfvae sample {folder}, or tfvae evaluate {folder} --split validation")
     return None
 
 

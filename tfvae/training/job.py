@@ -6,6 +6,7 @@ import inspect
 import itertools
 import math
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from tfvae.fitting.callbacks import BestWeights, KLWarmup
 from tfvae.fitting.loops import STEPS_PER_EXECUTION
 from tfvae.fitting.progress import Progress
 from tfvae.fitting.replicas import has_several_workers
-from tfvae.inference import diagnostics
+from tfvae.inference import LowEffectiveSampleSizeWarning, diagnostics
 from tfvae.serving import export_saved_model
 from tfvae.training import initialization, runs, splits, strategies
 from tfvae.training.backups import Backup
@@ -33,6 +34,9 @@ from tfvae.vae import VAE
 STEPS = 40_000
 FEWEST_EPOCHS, MOST_EPOCHS = 50, 200
 FEWEST_PATIENT_EPOCHS = 10
+
+INFORMATIVE = 0.1
+"""The KL of a latent dimension, in nats, from which it is said to carry something."""
 
 STAGES = 8
 """The stages of the piecewise schedule of learning rates, as Burda et al. (2015) have it."""
@@ -158,7 +162,10 @@ def evaluate(vae: VAE, settings: TrainingSettings) -> dict[str, Any]:
     """The numbers of a model on the images of the settings, and what gave them."""
     began = time.perf_counter()
     images = splits.load_split(settings, settings.split, shuffle=False)
-    results = diagnostics.evaluate(vae, images, settings.num_importance_samples, settings.seed)
+    with warnings.catch_warnings():
+        # The effective sample size is among the numbers.
+        warnings.simplefilter("ignore", LowEffectiveSampleSizeWarning)
+        results = diagnostics.evaluate(vae, images, settings.num_importance_samples, settings.seed)
     seconds = time.perf_counter() - began
     return results | {"seconds": seconds, "settings": settings.model_dump()}
 
@@ -170,7 +177,8 @@ def describe_results(results: dict[str, Any]) -> str:
         error = results[f"{name}_stderr"]
         return f"{results[name]:8.{digits}f} ± {'?' if error is None else f'{error:.{digits}f}'}"
 
-    settings = results["settings"]
+    settings, divergences = results["settings"], results["kl_per_dimension"]
+    num_informative = sum(divergence > INFORMATIVE for divergence in divergences)
     return f"""\
 On the {results["num_images"]:,} images of {settings["dataset"]}'s {settings["split"]} split, mean \
 ± standard error in nats per image:
@@ -180,9 +188,12 @@ On the {results["num_images"]:,} images of {settings["dataset"]}'s {settings["sp
   log p(x)                        {number("log_likelihood")}
   posterior gap  log p(x) - ELBO  {number("posterior_gap")}
   bits per dimension              {number("bits_per_dim", digits=4)}
-  active units                    {results["active_units"]:8d} of {len(results["kl_per_dimension"])}
-  (log p(x) from {results["num_importance_samples"]:,} importance samples per image, of a median \
-effective size of {results["effective_sample_size_median"]:.0f})"""
+  active units                    {results["active_units"]:8d} of {len(divergences)}, of which \
+{num_informative} carry more than {INFORMATIVE} nats
+  (log p(x) from {results["num_importance_samples"]:,} importance samples per image, which are \
+worth {results["effective_sample_size_median"]:.0f} in the
+  median and {results["effective_sample_size_min"]:.0f} at least: on average it is a little too \
+low, and more samples raise it)"""
 
 
 def build_vae(settings: TrainingSettings, image_shape: tuple[int, int, int]) -> VAE:

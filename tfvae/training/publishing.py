@@ -1,11 +1,20 @@
 """From the folder of a finished run to a model that others load, serve and judge by its card."""
 
+import contextlib
 import shlex
 import shutil
 from pathlib import Path
 
 from tfvae.common.errors import InputError
-from tfvae.common.files import atomic_write, check_output_file, read_json, write_text
+from tfvae.common.files import (
+    LOCK,
+    atomic_write,
+    check_output_file,
+    locked,
+    read_json,
+    remove_half_written,
+    write_text,
+)
 from tfvae.common.validation import NONE
 from tfvae.datasets import describe_dataset
 from tfvae.serving import export_saved_model
@@ -37,38 +46,58 @@ def publish(
             f"there is no finished run in {run}: its {runs.RESULTS} is missing. `tfvae train "
             f"--resume {run}` goes on with a run that was killed"
         )
-    model, card = folder / runs.MODEL, folder / "card" / "README.md"
-    for file in (model, card):
-        check_output_file(file, overwrite=overwrite)
-    given = {} if data_dir is None else {"data_dir": data_dir}
+    if folder.exists() and folder.samefile(run):
+        raise InputError(f"{folder} is the run itself: publish it into another folder")
+    for name in (runs.MODEL, "card/README.md"):
+        check_output_file(folder / name, overwrite=overwrite)
+    card = folder / "card"
+    with locked(run, "another process trains"), locked(card, "another process publishes"):
+        try:
+            remove_half_written(folder)
+            return _publish(run, folder, {} if data_dir is None else {"data_dir": data_dir})
+        finally:
+            (card / LOCK).unlink()
+            with contextlib.suppress(OSError):  # Where something is published.
+                card.rmdir()
+                folder.rmdir()
+
+
+def _publish(run, folder, given):
     settings = TrainingSettings.of_run(run / runs.SETTINGS, **given)
     # The state of the optimizer is twice the size of the weights.
     vae = runs.load_vae(run, compiled=False)
     results = read_json(run / runs.RESULTS)
-    settings = settings.replace(num_importance_samples=results["num_importance_samples"])
-    if results["settings"]["split"] != "test":
-        settings = settings.replace(split="test")
-        results |= job.evaluate(vae, settings) | {"seconds": results["seconds"]}
-    with atomic_write(model) as path:
+    try:
+        settings = settings.replace(num_importance_samples=results["num_importance_samples"])
+        if results["settings"]["split"] != "test":
+            settings = settings.replace(split="test")
+            results |= job.evaluate(vae, settings) | {"seconds": results["seconds"]}
+        portable = TrainingSettings(**settings.model_dump(exclude=settings.under(MACHINE)))
+        if portable.initial_model not in (None, *pretrained.names()):
+            portable = portable.replace(initial_model="INITIAL_MODEL")  # In place of a path.
+        pictures = [name for name in PICTURES if (run / f"{name}.png").is_file()]
+        text = model_card.fill_card(
+            vae,
+            portable,
+            describe_dataset(settings.dataset, settings.data_dir),
+            results,
+            name=folder.name,
+            command=command_of(portable),
+            pictures=pictures,
+        )
+    except (KeyError, TypeError) as error:
+        raise InputError(f"{run / runs.RESULTS} is damaged: {error!r} is missing") from error
+    # Everything is known now. A card goes before the model that it is of, and comes after it: one
+    # that is there always tells of the model beside it.
+    card = folder / "card" / "README.md"
+    card.unlink(missing_ok=True)
+    with atomic_write(folder / runs.MODEL) as path:
         vae.save(path)
-    portable = TrainingSettings(**settings.model_dump(exclude=settings.under(MACHINE)))
-    if portable.initial_model not in (None, *pretrained.names()):
-        portable = portable.replace(initial_model="INITIAL_MODEL")  # In place of a path.
     write_text(folder / runs.SETTINGS, portable.to_json())
     export_saved_model(vae, folder)
-    pictures = [name for name in PICTURES if (run / f"{name}.png").is_file()]
     for name in pictures:
         with atomic_write(card.parent / f"{name}.png") as path:
             shutil.copyfile(run / f"{name}.png", path)
-    text = model_card.fill_card(
-        vae,
-        portable,
-        describe_dataset(settings.dataset, settings.data_dir),
-        results,
-        name=folder.name,
-        command=command_of(portable),
-        pictures=pictures,
-    )
     write_text(card, text)
     return card
 

@@ -220,9 +220,9 @@ def write_history(file: Path, history: dict[str, list[float]]) -> None:
 
 def read_history(file: Path) -> dict[str, list[float]]:
     """The logs of a training by name, with `epoch`, counted from 1."""
-    with file.open(encoding="utf-8", newline="") as lines:
-        rows = list(csv.DictReader(lines))
     try:
+        with file.open(encoding="utf-8", newline="") as lines:
+            rows = list(csv.DictReader(lines))
         return {name: [float(row[name]) for row in rows] for name in (rows[0] if rows else ())}
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, csv.Error) as error:
         raise InputError(f"{file} is not a table of numbers: {error}") from error

@@ -12,6 +12,7 @@ from typing import Any
 
 import keras_tuner
 
+from tfvae.common.errors import InputError
 from tfvae.common.files import read_json, write_json
 from tfvae.tuning.search_settings import SearchSettings
 
@@ -21,7 +22,10 @@ STATE = "oracle.json"
 def read_trials(folder: Path) -> dict[str, dict[str, Any]]:
     """Reads KerasTuner's state of each trial of a search by its number, in their order."""
     file = folder / STATE
-    return read_json(file)["trials"] if file.is_file() else {}
+    trials = read_json(file).get("trials") if file.is_file() else {}
+    if not isinstance(trials, dict):
+        raise InputError(f"{file} is damaged: it holds no trials; search in another folder")
+    return trials
 
 
 class _Durable(keras_tuner.Oracle):
@@ -57,8 +61,12 @@ class _Durable(keras_tuner.Oracle):
             file.unlink()
         for trial_id, state in trials.items():
             write_json(self.folder / f"trial_{trial_id}" / "trial.json", state)
-        if trials:
+        if not trials:
+            return
+        try:
             super().reload()
+        except RuntimeError as error:  # Of whatever KerasTuner met there.
+            raise InputError(f"{self.folder / STATE} is damaged: {error.__context__!r}") from error
 
 
 class GridSearchOracle(_Durable):

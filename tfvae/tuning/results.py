@@ -132,7 +132,7 @@ class SearchResult:
 def read_search(folder: Path, objective: str) -> SearchResult:
     """Reads what a search has found from its folder; raises `InputError` if no trial ended well."""
     trials = [
-        TrialResult(**read_json(folder / f"trial_{key}" / RESULT))
+        _read_result(folder / f"trial_{key}" / RESULT)
         for key, state in read_trials(folder).items()
         if state["status"] in ("COMPLETED", "FAILED")
     ]
@@ -145,6 +145,13 @@ def read_search(folder: Path, objective: str) -> SearchResult:
     sizes = [best[latent_dim] for latent_dim in sorted(best)]
     chosen, reason = choose(sizes, objective)
     return SearchResult(folder, objective, trials, sizes=sizes, chosen=chosen, reason=reason)
+
+
+def _read_result(file):
+    try:
+        return TrialResult(**read_json(file))
+    except (OSError, TypeError) as error:
+        raise InputError(f"{file} is damaged: {error}; search in another folder") from error
 
 
 def choose(sizes: Sequence[TrialResult], objective: str) -> tuple[TrialResult, str]:

@@ -1,5 +1,6 @@
 """How large should z be? A KerasTuner search over the latent size of a VAE."""
 
+import errno
 import os
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from tfvae.tuning.hypermodel import VAEHyperModel
 from tfvae.tuning.results import SearchResult, read_search
 from tfvae.tuning.search_figure import draw
 from tfvae.tuning.search_settings import SearchSettings, SearchSpace
-from tfvae.tuning.trials import WEIGHTS, TrialTuner
+from tfvae.tuning.trials import WEIGHTS, TrialTuner, load_weights
 from tfvae.vae import VAE
 
 DEFINITION = "search.json"
@@ -89,7 +90,10 @@ def search(
         _check_folder(folder, definition)
         if role != "worker":
             write_json(folder / DEFINITION, definition)
-        TrialTuner(hypermodel, settings, folder).search(images, validation_images)
+        try:
+            TrialTuner(hypermodel, settings, folder).search(images, validation_images)
+        except keras_tuner.errors.FatalError as error:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), os.fspath(folder)) from error
         if role == "worker":
             return None
         result = read_search(folder, settings.objective)
@@ -102,7 +106,7 @@ def load_chosen(hypermodel: VAEHyperModel, result: SearchResult) -> VAE:
     """Loads the compiled model that a search has chosen, with the weights of its best execution."""
     weights = WEIGHTS.format(result.chosen.numbers["best_execution"])
     vae = hypermodel.build(_hyperparameters(result))
-    vae.load_weights(result.folder / f"trial_{result.chosen.trial_id}" / weights)
+    load_weights(vae, result.folder / f"trial_{result.chosen.trial_id}" / weights)
     return vae
 
 

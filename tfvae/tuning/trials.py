@@ -1,7 +1,9 @@
 """A trial of a search: models of the same hyperparameters, trained and evaluated."""
 
 import dataclasses
+import errno
 import math
+import os
 import time
 import traceback
 import warnings
@@ -10,6 +12,7 @@ from typing import Any
 
 import keras
 import keras_tuner
+import numpy as np
 import tensorflow as tf
 from tensorboard.plugins.hparams import api as hparams
 
@@ -22,8 +25,9 @@ from tfvae.tuning import oracles
 from tfvae.tuning.hypermodel import VAEHyperModel
 from tfvae.tuning.results import RESULT, TERMS, TrialResult, average
 from tfvae.tuning.search_settings import SearchSettings
+from tfvae.vae import VAE
 
-WEIGHTS = "execution_{}.weights.h5"
+WEIGHTS = "execution_{}.npz"
 """In the folder of a trial: the weights of an execution, counted from 0."""
 
 # Lines with which TensorFlow begins an error before it gives the reason.
@@ -41,6 +45,7 @@ class TrialTuner(keras_tuner.Tuner):
         oracle = make_oracle(folder, settings, hypermodel.training.seed, **options)
         super().__init__(oracle, hypermodel, directory=folder.parent, project_name=folder.name)
         self.settings = settings
+        self._failure: str | None = None
         self.strategy = strategies.get(hypermodel.training.strategy)
         # KerasTuner has replaced the oracle if it is in another process.
         self.is_worker = self.oracle is not oracle
@@ -71,13 +76,21 @@ class TrialTuner(keras_tuner.Tuner):
             ]
             result = dataclasses.replace(result, numbers=average(records, objective))
         except Exception as error:
+            if os.strerror(errno.ENOSPC) in str(error):
+                # Not the trial's fault: it is run again when the search goes on.
+                raise keras_tuner.errors.FatalError(str(error)) from error
             write_text(folder / "failure.txt", traceback.format_exc())
             result = dataclasses.replace(result, failure=_reason(error))
         write_json(folder / RESULT, dataclasses.asdict(result))
         print(result.line(objective), flush=True)
-        if result.failure:
-            raise keras_tuner.errors.FailedTrialError(result.failure)
-        return {objective: result.numbers[objective]}
+        self._failure = result.failure
+        return {objective: result.numbers.get(objective, -math.inf)}
+
+    def on_trial_end(self, trial: Any) -> None:
+        """Says that a trial failed; where that is raised, KerasTuner prints a traceback."""
+        if self._failure and trial.status == "COMPLETED":
+            trial.status, trial.message = "FAILED", self._failure
+        super().on_trial_end(trial)
 
     def _execute(self, hp, execution, folder, images, validation_images):
         began = time.perf_counter()
@@ -90,7 +103,7 @@ class TrialTuner(keras_tuner.Tuner):
         # Hyperband goes on with a trial that was promising.
         if "tuner/trial_id" in hp.values:
             continued = Path(self.get_trial_dir(hp.values["tuner/trial_id"]))
-            vae.load_weights(continued / WEIGHTS.format(execution))
+            load_weights(vae, continued / WEIGHTS.format(execution))
         best_weights = BestWeights(settings.patience, start_from_epoch=settings.warmup_epochs)
         progress = Progress()
         is_dataset = isinstance(validation_images, tf.data.Dataset)
@@ -112,7 +125,8 @@ class TrialTuner(keras_tuner.Tuner):
         if not math.isfinite(history["loss"][-1]):
             raise FloatingPointError(best_weights.stop_reason)
         with atomic_write(folder / WEIGHTS.format(execution)) as path:
-            vae.save_weights(path)
+            # Not an HDF5 file, with which a full disk ends in a segmentation fault.
+            np.savez(path, *vae.get_weights())
         with warnings.catch_warnings():
             # The effective sample size is among the numbers.
             warnings.simplefilter("ignore", inference.LowEffectiveSampleSizeWarning)
@@ -127,6 +141,12 @@ class TrialTuner(keras_tuner.Tuner):
         log_dir = Path(self.project_dir, runs.TENSORBOARD, folder.name, f"execution_{execution}")
         _write_summaries(log_dir, hp.values, history, record)
         return record
+
+
+def load_weights(vae: VAE, file: Path) -> None:
+    """Loads the weights of an execution into a model like its own."""
+    with np.load(file) as weights:
+        vae.set_weights(list(weights.values()))
 
 
 def _write_summaries(log_dir, values, history, record):
