@@ -1,6 +1,7 @@
 import re
 import shlex
 import shutil
+from pathlib import Path
 
 import pytest
 import yaml
@@ -9,7 +10,6 @@ from google.protobuf import text_format
 from tensorflow_serving.config import model_server_config_pb2
 
 from tfvae.common.errors import InputError
-from tfvae.common.files import SHIPPED_MODELS
 from tfvae.serving.configuration import write_server_configuration
 
 FILES = ["README.md", "batching.config", "compose.yaml", "models.config", "monitoring.config"]
@@ -192,11 +192,12 @@ def test_the_command_writes_and_says_what_waits(folder):
 
 
 def test_the_files_of_this_repository_are_those_that_are_written(tmp_path):
-    for model in SHIPPED_MODELS.glob("*/model.keras"):
+    shipped = Path(__file__).parents[2] / "saved_models"
+    for model in shipped.glob("*/model.keras"):
         add_versions(tmp_path, f"{model.parent.name}/1")
     write_server_configuration(tmp_path)
     for name in FILES:
-        assert (tmp_path / name).read_text() == (SHIPPED_MODELS / name).read_text()
+        assert (tmp_path / name).read_text() == (shipped / name).read_text()
 
 
 def test_the_server_is_started_as_the_guide_says(folder):
