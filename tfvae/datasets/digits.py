@@ -42,14 +42,16 @@ class Digits(EmbeddedBuilder):
     class_names = "0123456789"
     HOMEPAGE = "https://archive.ics.uci.edu/dataset/80"
 
-    def arrays(self) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    @classmethod
+    @functools.cache
+    def arrays(cls, config: str | None) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
         """Gives the places in scikit-learn's array, the images and the labels of each split."""
         from sklearn.datasets import load_digits
 
         digits = load_digits()
         places = np.arange(len(digits.target))
-        if self.builder_config.name == "28x28":
-            images = _enlarged_digits()
+        if config == "28x28":
+            images = np.stack([enlarge(image) for image in digits.images])
             by_class = np.argsort(digits.target, kind="stable")
             parts = [by_class[places % 10 > 1], by_class[1::10], by_class[::10]]
         else:
@@ -59,13 +61,6 @@ class Digits(EmbeddedBuilder):
             split: (part, images[part], digits.target[part])
             for split, part in zip(("train", "validation", "test"), parts, strict=True)
         }
-
-
-@functools.cache
-def _enlarged_digits() -> np.ndarray:
-    from sklearn.datasets import load_digits
-
-    return np.stack([enlarge(image) for image in load_digits().images])
 
 
 def enlarge(image: np.ndarray) -> np.ndarray:

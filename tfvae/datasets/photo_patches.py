@@ -1,5 +1,6 @@
 """The embedded data set in color: pieces of the two photographs that ship inside scikit-learn."""
 
+import functools
 from typing import ClassVar
 
 import numpy as np
@@ -31,7 +32,9 @@ class PhotoPatches(EmbeddedBuilder):
     class_names = ("china", "flower")
     HOMEPAGE = "https://scikit-learn.org/stable/datasets/loading_other_datasets.html#sample-images"
 
-    def arrays(self) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    @classmethod
+    @functools.cache
+    def arrays(cls, config: str | None) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
         """Cuts the patches, whose keys count them."""
         from sklearn.datasets import load_sample_images
 
