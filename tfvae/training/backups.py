@@ -101,7 +101,7 @@ class Backup(keras.callbacks.Callback):
         """Restores the last backup; refuses one of another model."""
         if self._last is None:
             return
-        arrays, variables = _read_arrays(self._last / WEIGHTS), self._variables()
+        arrays, variables = read_arrays(self._last / WEIGHTS), self._variables()
         if [array.shape for array in arrays] != [tuple(each.shape) for each in variables]:
             raise InputError(f"the backup {self._last} belongs to another model")
         for variable, array in zip(variables, arrays, strict=True):
@@ -110,7 +110,7 @@ class Backup(keras.callbacks.Callback):
             for name, value in self._best.items():
                 setattr(self.best_weights, name, value)
             if (self._last / BEST_WEIGHTS).is_file():
-                self.best_weights.best_weights = _read_arrays(self._last / BEST_WEIGHTS)
+                self.best_weights.best_weights = read_arrays(self._last / BEST_WEIGHTS)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Writes a backup, and removes all but the one before."""
@@ -155,6 +155,7 @@ def _digest(file):
         return hashlib.file_digest(content, "sha256").hexdigest()
 
 
-def _read_arrays(file):
+def read_arrays(file: Path) -> list[np.ndarray]:
+    """The arrays of a .npz file, in the order in which they were written."""
     with np.load(file) as arrays:
         return list(arrays.values())

@@ -21,13 +21,14 @@ from tfvae.common.files import (
 from tfvae.datasets import describe_dataset
 from tfvae.figures import save_figure
 from tfvae.training import runs, splits
+from tfvae.training.backups import read_arrays
 from tfvae.training.settings import EVALUATION, MACHINE, TrainingSettings
 from tfvae.tuning import processes
 from tfvae.tuning.hypermodel import VAEHyperModel
 from tfvae.tuning.results import SearchResult, read_search
 from tfvae.tuning.search_figure import draw
 from tfvae.tuning.search_settings import SearchSettings, SearchSpace
-from tfvae.tuning.trials import WEIGHTS, TrialTuner, load_weights
+from tfvae.tuning.trials import WEIGHTS, TrialTuner
 from tfvae.vae import VAE
 
 DEFINITION = "search.json"
@@ -106,7 +107,8 @@ def load_chosen(hypermodel: VAEHyperModel, result: SearchResult) -> VAE:
     """Loads the compiled model that a search has chosen, with the weights of its best execution."""
     weights = WEIGHTS.format(result.chosen.numbers["best_execution"])
     vae = hypermodel.build(_hyperparameters(result))
-    load_weights(vae, result.folder / f"trial_{result.chosen.trial_id}" / weights)
+    folder = result.folder / f"trial_{result.chosen.trial_id}"
+    vae.set_weights(read_arrays(folder / weights))
     return vae
 
 

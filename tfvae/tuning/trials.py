@@ -21,11 +21,11 @@ from tfvae.common.files import atomic_write, write_json, write_text
 from tfvae.fitting.callbacks import BestWeights
 from tfvae.fitting.progress import Progress
 from tfvae.training import runs, strategies
+from tfvae.training.backups import read_arrays
 from tfvae.tuning import oracles
 from tfvae.tuning.hypermodel import VAEHyperModel
 from tfvae.tuning.results import RESULT, TERMS, TrialResult, average
 from tfvae.tuning.search_settings import SearchSettings
-from tfvae.vae import VAE
 
 WEIGHTS = "execution_{}.npz"
 """In the folder of a trial: the weights of an execution, counted from 0."""
@@ -103,7 +103,7 @@ class TrialTuner(keras_tuner.Tuner):
         # Hyperband goes on with a trial that was promising.
         if "tuner/trial_id" in hp.values:
             continued = Path(self.get_trial_dir(hp.values["tuner/trial_id"]))
-            load_weights(vae, continued / WEIGHTS.format(execution))
+            vae.set_weights(read_arrays(continued / WEIGHTS.format(execution)))
         best_weights = BestWeights(settings.patience, start_from_epoch=settings.warmup_epochs)
         progress = Progress()
         is_dataset = isinstance(validation_images, tf.data.Dataset)
@@ -141,12 +141,6 @@ class TrialTuner(keras_tuner.Tuner):
         log_dir = Path(self.project_dir, runs.TENSORBOARD, folder.name, f"execution_{execution}")
         _write_summaries(log_dir, hp.values, history, record)
         return record
-
-
-def load_weights(vae: VAE, file: Path) -> None:
-    """Loads the weights of an execution into a model like its own."""
-    with np.load(file) as weights:
-        vae.set_weights(list(weights.values()))
 
 
 def _write_summaries(log_dir, values, history, record):
