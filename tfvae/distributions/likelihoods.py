@@ -1,6 +1,6 @@
 """Likelihoods p(X|z): what the decoder's output says of each value of an image.
 
-Level k of n stands in an image as k / (n - 1). README.md beside this file says which to take when.
+Level k of n stands in an image as k / (n - 1).
 """
 
 import abc
