@@ -166,3 +166,13 @@ def test_one_process_publishes_at_a_time(run_folder, tmp_path):
             pytest.raises(InputError, match=what),
         ):
             publishing.publish(run_folder, tmp_path / "model")
+
+
+def test_a_version_that_another_export_is_writing_stays(run_folder, tmp_path):
+    folder = tmp_path / "small"
+    version, model = folder / ".7.abcdefgh.tfvae", folder / ".model.keras.abcdefgh.tfvae"
+    for half_written in (version, model):
+        half_written.mkdir(parents=True)
+    publishing.publish(run_folder, folder)
+    assert version.is_dir()
+    assert not model.exists()

@@ -53,7 +53,8 @@ def publish(
     card = folder / "card"
     with locked(run, "another process trains"), locked(card, "another process publishes"):
         try:
-            remove_half_written(folder)
+            # Versions have numbers, and another export may be writing one.
+            remove_half_written(folder, names="[!0-9]*")
             return _publish(run, folder, {} if data_dir is None else {"data_dir": data_dir})
         finally:
             (card / LOCK).unlink()
